@@ -1,0 +1,1 @@
+"""Framed messages and descriptors over unix sockets."""

@@ -1,0 +1,50 @@
+"""seccomp(2): installing a filter on the calling thread."""
+
+from __future__ import annotations
+
+import ctypes
+
+from stockade.kernel.calls import Address, Int, prepared_system_call, system_call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
+INSTRUCTION_SIZE = 8
+
+_seccomp = system_call("seccomp", Int, Int, Address)
+
+
+class _Program(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+
+def _program(instructions: bytes) -> tuple[_Program, ctypes.Array[ctypes.c_char]]:
+    buffer = ctypes.create_string_buffer(instructions, len(instructions))
+    return _Program(len(instructions) // INSTRUCTION_SIZE, ctypes.addressof(buffer)), buffer
+
+
+def install_filter(instructions: bytes, flags: int = 0) -> None:
+    """Install a filter of struct sock_filter `instructions`. Needs no_new_privs or CAP_SYS_ADMIN; cannot be undone."""
+    program, buffer = _program(instructions)
+    _seccomp(SECCOMP_SET_MODE_FILTER, flags, ctypes.addressof(program))
+    del buffer
+
+
+def prepare_filter(instructions: bytes, flags: int = 0) -> Callable[[], int]:
+    """Lay out the call of `install_filter` so that calling the result makes that one system call and no other.
+
+    The result returns 0, or -1 when the kernel refused.
+    """
+    program, buffer = _program(instructions)
+    function, number = prepared_system_call("seccomp", Int, Int, Address)
+    call = (number, SECCOMP_SET_MODE_FILTER, flags, ctypes.addressof(program))
+
+    def install(_keep_alive: object = (program, buffer)) -> int:
+        return function(*call)
+
+    return install

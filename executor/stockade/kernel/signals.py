@@ -1,0 +1,62 @@
+"""Signals of the calling thread and process: mask, dispositions, synchronous waiting."""
+
+from __future__ import annotations
+
+import ctypes
+
+from stockade.kernel.calls import Address, Int, library_call
+
+SIG_BLOCK = 0
+SIG_SETMASK = 2
+SIG_DFL = 0
+SIG_IGN = 1
+SIGKILL = 9
+SIGCHLD = 17
+SIGSTOP = 19
+# Signals 32 and 33 belong to the C library's threads; their wrappers refuse them.
+SETTABLE_SIGNALS = tuple(n for n in range(1, 65) if n not in (SIGKILL, SIGSTOP, 32, 33))
+
+_SIGSET_BYTES = 128
+_SIGINFO_BYTES = 128
+_SI_PID_OFFSET = 16
+
+_sigprocmask = library_call("sigprocmask", Int, Address, Address)
+_sigaction = library_call("sigaction", Int, Address, Address)
+_sigwaitinfo = library_call("sigwaitinfo", Address, Address)
+
+ALL_SIGNALS = (1 << 64) - 1
+
+
+def _signal_set(mask: int) -> ctypes.Array[ctypes.c_char]:
+    return ctypes.create_string_buffer(mask.to_bytes(8, "little"), _SIGSET_BYTES)
+
+
+def set_signal_mask(mask: int) -> None:
+    """sigprocmask(2): block exactly the signals of `mask` (bit n-1 is signal n) in the calling thread."""
+    _sigprocmask(SIG_SETMASK, ctypes.addressof(new := _signal_set(mask)), None)
+    del new
+
+
+def set_disposition(signo: int, disposition: int) -> None:
+    """sigaction(2): SIG_DFL or SIG_IGN for `signo`, with no flags."""
+    # struct sigaction of the C library: handler, 128 bytes of mask, flags, restorer
+    action = ctypes.create_string_buffer(disposition.to_bytes(8, "little"), 8 + _SIGSET_BYTES + 16)
+    _sigaction(signo, ctypes.addressof(action), None)
+
+
+def reset_dispositions() -> None:
+    """Every signal gets its default disposition. Python itself ignores SIGPIPE and SIGXFSZ, which exec would keep."""
+    for signo in SETTABLE_SIGNALS:
+        set_disposition(signo, SIG_DFL)
+
+
+def wait_for_signal(mask: int) -> tuple[int, int]:
+    """sigwaitinfo(2): wait for one of the blocked signals of `mask`.
+
+    Returns (signal number, pid of the sender; 0 when it is outside of the caller's pid namespace or the kernel).
+    """
+    information = ctypes.create_string_buffer(_SIGINFO_BYTES)
+    wanted = _signal_set(mask)
+    signo = _sigwaitinfo(ctypes.addressof(wanted), ctypes.addressof(information))
+    sender = int.from_bytes(information.raw[_SI_PID_OFFSET : _SI_PID_OFFSET + 4], "little")
+    return signo, sender
