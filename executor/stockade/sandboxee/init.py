@@ -1,0 +1,123 @@
+"""Init, pid 1 of the run's pid namespace: builds the rest of the box, starts the sandboxee, then reaps and forwards.
+
+Once the sandboxee is released, init holds no descriptor and no capability, is not dumpable, and runs under a fixed
+filter. When the sandboxee ends init ends, and the kernel kills whatever else is left in the namespace.
+"""
+
+from __future__ import annotations
+
+import os
+
+from stockade._proto.lean import ForkRequest, Reply, Started
+from stockade._proto.wire import encode
+from stockade.kernel import process, signals
+from stockade.kernel.network import bring_loopback_up
+from stockade.kernel.seccomp import install_filter
+from stockade.sandboxee import identity, launch, mounts
+from stockade.sandboxee.init_filter import init_filter
+from stockade.sandboxee.steps import Step, StepError, report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stockade.comms.channel import Channel
+
+INIT = 1
+_SIGCHLD_BIT = 1 << (signals.SIGCHLD - 1)
+
+
+def run(request: ForkRequest, channel: Channel, sources: list[int | None], ids: tuple[int, int]) -> None:
+    """Be init. Called in the freshly cloned child; never returns.
+
+    `sources` holds the opened sources of `request.run_mounts` when the forkserver has opened them (run by root), else it
+    is empty. `ids` are the uid and gid inside.
+    """
+    try:
+        os.setsid()
+        process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
+        process.set_name(b"stockade-init")
+        _build_box(request, sources, ids)
+        _start_sandboxee(channel)
+    except BaseException as error:
+        report(channel, error, "init")
+    finally:
+        os._exit(1)
+
+
+def _build_box(request: ForkRequest, sources: list[int | None], ids: tuple[int, int]) -> None:
+    """Everything from the copied namespaces to a process without any privilege in a nested user namespace."""
+    with Step("open_root", "."):
+        tree = mounts.Tree(os.open(".", mounts.mount.O_PATH_FLAGS | os.O_DIRECTORY))
+    with Step("open_proc", "/proc/self"):
+        proc_self = os.open("/proc/self", mounts.mount.O_PATH_FLAGS | os.O_DIRECTORY)
+    operations = request.run_mounts
+    mounts.execute(tree, operations, sources or mounts.open_sources(operations))
+    box = request.box
+    if box is None:
+        raise StepError("request", 0, "", "the request has no box options")
+    with Step("hostname", box.hostname):
+        process.sethostname(box.hostname.encode())
+        if box.domainname:
+            process.setdomainname(box.domainname.encode())
+    if box.loopback:
+        with Step("loopback", "lo"):
+            bring_loopback_up()
+    mounts.enter_root_and_forget_the_old(tree, proc_self)
+    identity.set_dumpable(identity.DUMPABLE)  # or its own id maps could not be written
+    with Step("unshare", "user namespace"):
+        process.unshare(process.CLONE_NEWUSER)
+    identity.write_id_maps(proc_self, "self", ids, ids)
+    identity.drop_capabilities()
+    identity.set_dumpable(identity.NOT_DUMPABLE)
+    process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
+    os.close(proc_self)
+    os.close(tree.root)
+
+
+def _start_sandboxee(channel: Channel) -> None:
+    """Fork the sandboxee, protect ourselves, let it go on, and stay as its init. Never returns normally."""
+    signals.set_disposition(signals.SIGCHLD, signals.SIG_DFL)  # the template ignores it, which would hide exit statuses
+    signals.set_signal_mask(signals.ALL_SIGNALS)
+    with Step("pipe"):
+        gate, gate_of_init = os.pipe()
+    with Step("clone", "sandboxee"):
+        pid, pidfd = process.clone(0)
+    if pid == 0:
+        os.close(gate_of_init)
+        launch.run(channel, gate)
+    with Step("pidfd_open", "init"):
+        own_pidfd = process.pidfd_open(INIT)
+    channel.send(encode(Reply(started=Started())), [own_pidfd, pidfd])
+    with Step("filter_of_init"):
+        process.close_all_but([channel.fileno(), gate_of_init])
+        process.set_no_new_privs()
+        install_filter(init_filter())
+    channel.close()
+    os.close(gate_of_init)  # opens the gate
+    _reap_and_forward(pid)
+
+
+def _reap_and_forward(sandboxee: int) -> None:
+    """Reap everything that ends here; hand signals from outside on to the sandboxee; leave when it is gone."""
+    while True:
+        signo, sender = signals.wait_for_signal(signals.ALL_SIGNALS)
+        if signo == signals.SIGCHLD:
+            if _reap(sandboxee):
+                os._exit(0)
+        elif sender == 0:  # from outside of the namespace: the programs inside cannot make init act
+            try:
+                os.kill(sandboxee, signo)
+            except ProcessLookupError:
+                continue
+
+
+def _reap(sandboxee: int) -> bool:
+    """Reap all that have ended; whether the sandboxee was among them."""
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return True
+        if pid == sandboxee:
+            return True
+        if pid == 0:
+            return False

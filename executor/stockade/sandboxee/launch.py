@@ -1,0 +1,181 @@
+"""The sandboxee, from its fork out of init to the exec of the program."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from _blake2 import blake2b
+
+from stockade._proto.lean import Command, CompiledProgram, Launch, Ready, Reply
+from stockade._proto.wire import decode, encode
+from stockade.comms.channel import Channel
+from stockade.kernel import process, seccomp, signals
+from stockade.sandboxee import identity
+from stockade.sandboxee.init_filter import AUDIT_ARCH
+from stockade.sandboxee.steps import Step, StepError, report
+
+DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
+DIGEST_SIZE = 32
+MAXIMUM_INSTRUCTIONS = 4096
+# The sixth argument of the one exec that starts the program. Not a secret: the monitor closes it after that exec.
+FREE_EXEC_COOKIE = 0x53544F434B414445
+PERSONALITY_LINUX = 0
+EACCES, EINVAL, ENOENT, ENOEXEC = 13, 22, 2, 8
+
+
+def run(channel: Channel, gate: int) -> None:
+    """Be the sandboxee. Called in the child of init; never returns.
+
+    `gate` is the reading end of a pipe that init closes when it has protected itself.
+    """
+    try:
+        _run(channel, gate)
+    except EOFError:
+        os._exit(1)  # the executor is gone: nobody to tell
+    except BaseException as error:
+        report(channel, error, "launch")
+    finally:
+        os._exit(1)
+
+
+def _run(channel: Channel, gate: int) -> None:
+    payload, descriptors = channel.receive()
+    launch = decode(Command, payload).launch
+    if launch is None:
+        raise StepError("request", 0, "", "the executor sent no Launch")
+    program = check_program(launch)
+    with Step("session"):
+        os.setsid()
+    channel, program_descriptor = _place_descriptors(launch, channel, descriptors, gate)
+    _set_process_state(launch)
+    path, flags, where = _find_program(launch, program_descriptor)
+    execute = process.prepare_execveat(where, path, launch.argv, launch.env, flags, FREE_EXEC_COOKIE)
+    filter_flags = seccomp.SECCOMP_FILTER_FLAG_SPEC_ALLOW if launch.danger_speculation else 0
+    install = seccomp.prepare_filter(program.instructions, filter_flags)
+    # No capability, no descriptor but ours, nothing of another run: from here on it may be traced.
+    identity.set_dumpable(identity.DUMPABLE)
+    channel.send(encode(Reply(ready=Ready(program=path))))
+    _wait_for_go(channel)
+    with Step("no_new_privs"):
+        process.set_no_new_privs()
+        if not launch.danger_speculation:
+            process.disable_speculation()
+    if install() != 0:
+        raise StepError("seccomp", EINVAL, "", "the kernel refused the filter")
+    execute()
+    os._exit(1)  # not reached while a monitor follows the exec
+
+
+def check_program(launch: Launch) -> CompiledProgram:
+    """The program for this machine, after checking that it belongs to the policy. Nothing is compiled here."""
+    if blake2b(launch.policy, digest_size=DIGEST_SIZE).digest() != launch.policy_digest:
+        raise StepError("check_policy", EINVAL, "", "the policy does not have the digest that came with it")
+    token = AUDIT_ARCH.get(os.uname().machine)
+    fitting = [program for program in launch.programs if program.architecture == token]
+    if len(fitting) != 1:
+        raise StepError("check_policy", EINVAL, "", f"{len(fitting)} programs for {os.uname().machine}, one is needed")
+    program = fitting[0]
+    if program_digest(launch.policy_digest, program) != program.digest:
+        raise StepError("check_policy", EINVAL, "", "the compiled program does not belong to the policy")
+    size = len(program.instructions)
+    if not size or size % seccomp.INSTRUCTION_SIZE or size > MAXIMUM_INSTRUCTIONS * seccomp.INSTRUCTION_SIZE:
+        raise StepError("check_policy", EINVAL, "", f"a compiled program of {size} bytes")
+    return program
+
+
+def program_digest(policy_digest: bytes, program: CompiledProgram) -> bytes:
+    """Digest that ties a compiled program to its policy, mode and architecture."""
+    parts = policy_digest + program.mode.encode() + program.architecture.to_bytes(4, "little") + program.instructions
+    return blake2b(parts, digest_size=DIGEST_SIZE).digest()
+
+
+def _place_descriptors(
+    launch: Launch, channel: Channel, descriptors: list[int], gate: int
+) -> tuple[Channel, int | None]:
+    """Put the passed descriptors at their numbers and close everything else but the connection and the program."""
+    wanted = launch.descriptors
+    if len(descriptors) != len(wanted) + launch.program_descriptor:
+        raise StepError("descriptors", EINVAL, "", f"{len(descriptors)} arrived, {len(wanted)} were announced")
+    base = max([2, *wanted]) + 1
+    with Step("descriptors"):
+        high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, base) for descriptor in descriptors]
+        kept = fcntl.fcntl(channel.fileno(), fcntl.F_DUPFD_CLOEXEC, base)
+        os.read(gate, 1)  # returns when init has closed the other end
+        for source, target in zip(high, wanted):
+            os.dup2(source, target)
+        program_descriptor = high[-1] if launch.program_descriptor else None
+        channel.detach()
+        process.close_all_but([*wanted, kept, *([] if program_descriptor is None else [program_descriptor])])
+    return Channel.from_descriptor(kept), program_descriptor
+
+
+def _set_process_state(launch: Launch) -> None:
+    """Nothing of the caller's process state is inherited by accident."""
+    with Step("signals"):
+        signals.reset_dispositions()
+        signals.set_signal_mask(0)
+    with Step("process_state"):
+        os.umask(launch.umask)
+        process.personality(PERSONALITY_LINUX)
+        process.prctl(process.PR_SET_TIMERSLACK, 0)
+        process.join_new_session_keyring()
+        if launch.cpus:
+            os.sched_setaffinity(0, launch.cpus)
+    with Step("nice", str(launch.nice)):
+        if launch.nice > os.getpriority(os.PRIO_PROCESS, 0):
+            os.setpriority(os.PRIO_PROCESS, 0, launch.nice)
+    for limit in launch.rlimits:
+        with Step("rlimit", str(limit.resource)):
+            process.set_resource_limit(limit.resource, limit.soft, limit.hard)
+    with Step("cwd", os.fsdecode(launch.cwd)):
+        os.chdir(launch.cwd)
+
+
+def _find_program(launch: Launch, descriptor: int | None) -> tuple[bytes, int, int]:
+    """(path, flags, directory descriptor) for execveat(2)."""
+    if descriptor is not None:
+        _check_not_script(descriptor)
+        return b"", process.AT_EMPTY_PATH, descriptor
+    name = launch.program
+    if b"/" in name:
+        _check_executable(name)
+        return name, 0, process.AT_FDCWD
+    path = next((entry[5:] for entry in launch.env if entry.startswith(b"PATH=")), DEFAULT_PATH)
+    refusal: StepError | None = None
+    for directory in path.split(b":"):
+        candidate = os.path.join(directory or b".", name)
+        try:
+            _check_executable(candidate)
+        except StepError as error:
+            if error.errno not in (ENOENT, 20):
+                refusal = refusal or error
+            continue
+        return candidate, 0, process.AT_FDCWD
+    detail = f"not found inside along PATH={os.fsdecode(path)}"
+    raise refusal or StepError("find_program", ENOENT, os.fsdecode(name), detail)
+
+
+def _check_executable(path: bytes) -> None:
+    with Step("find_program", os.fsdecode(path)):
+        mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise StepError("find_program", EACCES, os.fsdecode(path), "not a regular file")
+    if not os.access(path, os.X_OK):
+        raise StepError("find_program", EACCES, os.fsdecode(path), "not executable")
+
+
+def _check_not_script(descriptor: int) -> None:
+    try:
+        start = os.pread(descriptor, 2, 0)
+    except OSError:
+        return  # opened for execution only (O_PATH): the kernel decides
+    if start == b"#!":
+        detail = "a script cannot be run from a descriptor: its interpreter could not open it again; give its path"
+        raise StepError("find_program", ENOEXEC, f"descriptor {descriptor}", detail)
+
+
+def _wait_for_go(channel: Channel) -> None:
+    payload, descriptors = channel.receive()
+    if decode(Command, payload).go is None or descriptors:
+        raise StepError("request", EINVAL, "", "the executor sent something else than Go")

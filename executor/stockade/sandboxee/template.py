@@ -1,0 +1,133 @@
+"""A template: holds the user namespace and the read-only mounts of one file-system policy, ready to clone runs from."""
+
+from __future__ import annotations
+
+import os
+
+from stockade._proto.lean import ForkRequest, MountOperation, TemplatePlan
+from stockade._proto.wire import decode
+from stockade.comms.channel import Channel
+from stockade.kernel import mount, process
+from stockade.sandboxee import identity, init, mounts
+from stockade.sandboxee.idmap import open_usable_source
+from stockade.sandboxee.steps import Step, StepError, report
+
+RUN_NAMESPACES = (
+    process.CLONE_NEWPID
+    | process.CLONE_NEWNS
+    | process.CLONE_NEWIPC
+    | process.CLONE_NEWNET
+    | process.CLONE_NEWUTS
+    | process.CLONE_NEWCGROUP
+)
+# Answers of the template to the forkserver while it is built.
+NEEDS_MAPS, READY = b"M", b"R"
+
+
+def source_identities(plan: TemplatePlan) -> list[tuple[int, int, int] | None]:
+    """What the sources of the plan are at this moment; a template is used again only while this stays the same."""
+    return [mount.identity(operation.source) for operation in plan.mounts if mounts.is_bind(operation)]
+
+
+def run(plan: TemplatePlan, control: Channel, first_run: Channel, forkserver: int) -> None:
+    """Be a template. Called in the child of the forkserver; never returns.
+
+    A failure to build is reported on `first_run`, the reply socket of the run that asked for the template.
+    """
+    try:
+        process.close_all_but([0, 1, 2, control.fileno(), first_run.fileno()])
+        ids = _build(plan, control, forkserver)
+        first_run.close()
+        control.send(READY)
+    except BaseException as error:
+        report(first_run, error, "template")
+        os._exit(1)
+    try:
+        _serve(control, ids)
+        _drain()
+    finally:
+        os._exit(0)
+
+
+def _build(plan: TemplatePlan, control: Channel, forkserver: int) -> tuple[int, int]:
+    by_root = os.geteuid() == 0
+    ids = (plan.uid, plan.gid)
+    sources: list[int | None] = []
+    if by_root:
+        # Still real root: the sources are opened before the privilege to reach them is gone.
+        sources = [open_usable_source(operation) for operation in plan.mounts]
+        with Step("groups"):
+            os.setgroups([])
+    else:
+        identity.set_dumpable(identity.DUMPABLE)
+    host = identity.host_ids()
+    with Step("unshare", "user and mount namespaces"):
+        process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWNS)
+    if by_root:
+        # The owner of the namespace is host root, so that no process of the unprivileged host uid has power over it.
+        _ask_for_maps(control)
+        identity.become(*ids)
+    else:
+        identity.write_id_maps(None, "self", ids, host)
+    identity.set_dumpable(identity.NOT_DUMPABLE)
+    process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
+    if os.getppid() != forkserver:
+        raise StepError("parent", 0, "", "the forkserver is gone")
+    process.set_name(b"stockade-tmpl")
+    with Step("private_mounts", "/"):
+        mount.make_private()
+    if not by_root:
+        sources = mounts.open_sources(plan.mounts)
+    tree = mounts.Tree.create()
+    mounts.execute(tree, plan.mounts, sources)
+    mounts.make_mount_points(tree, plan.mount_points)
+    tree.seal()
+    os.fchdir(tree.root)
+    os.close(tree.root)
+    return ids
+
+
+def _ask_for_maps(control: Channel) -> None:
+    control.send(NEEDS_MAPS)
+    answer, _ = control.receive()
+    if answer != NEEDS_MAPS:
+        raise StepError("id_map", 0, "", "the forkserver could not write the id maps")
+
+
+def _serve(control: Channel, ids: tuple[int, int]) -> None:
+    """Clone one init for each request, until the forkserver closes the connection."""
+    while True:
+        try:
+            payload, descriptors = control.receive()
+        except EOFError:
+            return
+        channel = Channel.from_descriptor(descriptors[0])
+        try:
+            request = decode(ForkRequest, payload)
+            sources = assign_sources(request.run_mounts, descriptors[1:])
+            with Step("clone", "namespaces of the run"):
+                pid, pidfd = process.clone(RUN_NAMESPACES)
+            if pid == 0:
+                control.close()
+                init.run(request, channel, sources, ids)
+            os.close(pidfd)
+        except Exception as error:
+            report(channel, error, "template")
+        channel.close()
+        for descriptor in descriptors[1:]:
+            os.close(descriptor)
+
+
+def assign_sources(operations: list[MountOperation], descriptors: list[int]) -> list[int | None]:
+    """Match the sources that the forkserver has opened, one for each bind in order, to the operations."""
+    remaining = iter(descriptors)
+    return [next(remaining) if mounts.is_bind(operation) else None for operation in operations] if descriptors else []
+
+
+def _drain() -> None:
+    """Stay until the last run has ended: runs die with their template."""
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
