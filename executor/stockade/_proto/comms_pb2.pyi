@@ -7,14 +7,16 @@ from typing import Any as _Any, ClassVar as _ClassVar, Iterable as _Iterable, Ma
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ForkRequest(_message.Message):
-    __slots__ = ("template", "run_mounts", "box")
+    __slots__ = ("template", "run_mounts", "box", "spare")
     TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     RUN_MOUNTS_FIELD_NUMBER: _ClassVar[int]
     BOX_FIELD_NUMBER: _ClassVar[int]
+    SPARE_FIELD_NUMBER: _ClassVar[int]
     template: bytes
     run_mounts: _containers.RepeatedCompositeFieldContainer[MountOperation]
     box: BoxOptions
-    def __init__(self, template: _Optional[bytes] = ..., run_mounts: _Optional[_Iterable[_Union[MountOperation, _Mapping[str, _Any]]]] = ..., box: _Optional[_Union[BoxOptions, _Mapping[str, _Any]]] = ...) -> None: ...
+    spare: bool
+    def __init__(self, template: _Optional[bytes] = ..., run_mounts: _Optional[_Iterable[_Union[MountOperation, _Mapping[str, _Any]]]] = ..., box: _Optional[_Union[BoxOptions, _Mapping[str, _Any]]] = ..., spare: bool = ...) -> None: ...
 
 class TemplatePlan(_message.Message):
     __slots__ = ("mounts", "mount_points", "uid", "gid")
@@ -168,6 +170,10 @@ class SetupFailure(_message.Message):
     detail: str
     def __init__(self, step: _Optional[str] = ..., errno: _Optional[int] = ..., path: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
+class Adopt(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class Reply(_message.Message):
     __slots__ = ("started", "ready", "failure")
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -179,9 +185,11 @@ class Reply(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping[str, _Any]]] = ..., ready: _Optional[_Union[Ready, _Mapping[str, _Any]]] = ..., failure: _Optional[_Union[SetupFailure, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("launch", "go")
+    __slots__ = ("launch", "go", "adopt")
     LAUNCH_FIELD_NUMBER: _ClassVar[int]
     GO_FIELD_NUMBER: _ClassVar[int]
+    ADOPT_FIELD_NUMBER: _ClassVar[int]
     launch: Launch
     go: Go
-    def __init__(self, launch: _Optional[_Union[Launch, _Mapping[str, _Any]]] = ..., go: _Optional[_Union[Go, _Mapping[str, _Any]]] = ...) -> None: ...
+    adopt: Adopt
+    def __init__(self, launch: _Optional[_Union[Launch, _Mapping[str, _Any]]] = ..., go: _Optional[_Union[Go, _Mapping[str, _Any]]] = ..., adopt: _Optional[_Union[Adopt, _Mapping[str, _Any]]] = ...) -> None: ...

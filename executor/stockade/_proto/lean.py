@@ -228,19 +228,28 @@ class SetupFailure(Message):
         ) -> None: ...
 
 
+class Adopt(Message):
+    """Template → sandboxee of a spare box: from now on you are of the run whose socket comes with this."""
+
+    __slots__ = ()
+    FIELDS: ClassVar[dict[int, Field]] = {}
+
+
 class ForkRequest(Message):
     """Executor → forkserver, one for each run, with the run's reply socket as its only descriptor."""
 
-    __slots__ = ("template", "run_mounts", "box")
+    __slots__ = ("template", "run_mounts", "box", "spare")
     FIELDS: ClassVar[dict[int, Field]] = {
         1: ("template", BYTES, False, None),
         2: ("run_mounts", MESSAGE, True, MountOperation),
         3: ("box", MESSAGE, False, BoxOptions),
+        4: ("spare", BOOL, False, None),
     }
     if TYPE_CHECKING:
         template: bytes
         run_mounts: list[MountOperation]
         box: BoxOptions | None
+        spare: bool
 
         def __init__(
             self,
@@ -248,6 +257,7 @@ class ForkRequest(Message):
             template: bytes = b"",
             run_mounts: list[MountOperation] = ...,
             box: BoxOptions | None = None,
+            spare: bool = False,
         ) -> None: ...
 
 
@@ -376,19 +386,22 @@ class Reply(Message):
 class Command(Message):
     """The frame of everything that travels on the run's socket towards the sandboxee."""
 
-    __slots__ = ("launch", "go")
+    __slots__ = ("launch", "go", "adopt")
     FIELDS: ClassVar[dict[int, Field]] = {
         1: ("launch", MESSAGE, False, Launch),
         2: ("go", MESSAGE, False, Go),
+        3: ("adopt", MESSAGE, False, Adopt),
     }
-    ONEOFS: ClassVar[tuple[tuple[str, ...], ...]] = (("launch", "go"),)
+    ONEOFS: ClassVar[tuple[tuple[str, ...], ...]] = (("launch", "go", "adopt"),)
     if TYPE_CHECKING:
         launch: Launch | None
         go: Go | None
+        adopt: Adopt | None
 
         def __init__(
             self,
             *,
             launch: Launch | None = None,
             go: Go | None = None,
+            adopt: Adopt | None = None,
         ) -> None: ...

@@ -144,6 +144,7 @@ def main(control: int, owner: int) -> None:
     process.set_name(b"stockade-forks")
     identity.own_oom_score()
     identity.set_dumpable(identity.NOT_DUMPABLE)
+    signals.reset_dispositions()
     signals.set_disposition(signals.SIGCHLD, signals.SIG_IGN)  # templates and their runs are reaped by the kernel
     signals.set_signal_mask(0)
     for descriptor in (control, owner):

@@ -32,6 +32,7 @@ def run(request: ForkRequest, channel: Channel, sources: list[int | None], ids: 
     is empty. `ids` are the uid and gid inside.
     """
     try:
+        process.close_all_but([0, 1, 2, channel.fileno(), *(source for source in sources if source is not None)])
         os.setsid()
         process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
         process.set_name(b"stockade-init")

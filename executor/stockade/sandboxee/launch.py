@@ -40,13 +40,9 @@ def run(channel: Channel, gate: int) -> None:
 
 
 def _run(channel: Channel, gate: int) -> None:
-    payload, descriptors = channel.receive()
-    launch = decode(Command, payload).launch
-    if launch is None:
-        raise StepError("request", 0, "", "the executor sent no Launch")
+    _reset_process_state()
+    channel, launch, descriptors = _receive_launch(channel)
     program = check_program(launch)
-    with Step("session"):
-        os.setsid()
     channel, program_descriptor = _place_descriptors(launch, channel, descriptors, gate)
     _set_process_state(launch)
     path, flags, where = _find_program(launch, program_descriptor)
@@ -65,6 +61,19 @@ def _run(channel: Channel, gate: int) -> None:
         raise StepError("seccomp", EINVAL, "", "the kernel refused the filter")
     execute()
     os._exit(1)  # not reached while a monitor follows the exec
+
+
+def _receive_launch(channel: Channel) -> tuple[Channel, Launch, list[int]]:
+    """Wait for the Launch; in a spare box, first for the connection of the run that it will belong to."""
+    while True:
+        payload, descriptors = channel.receive()
+        command = decode(Command, payload)
+        if command.launch is not None:
+            return channel, command.launch, descriptors
+        if command.adopt is None or len(descriptors) != 1:
+            raise StepError("request", EINVAL, "", "something else than a Launch was sent")
+        channel.close()
+        channel = Channel.from_descriptor(descriptors[0])
 
 
 def check_program(launch: Launch) -> CompiledProgram:
@@ -110,16 +119,23 @@ def _place_descriptors(
     return Channel.from_descriptor(kept), program_descriptor
 
 
-def _set_process_state(launch: Launch) -> None:
-    """Nothing of the caller's process state is inherited by accident."""
-    with Step("signals"):
-        signals.reset_dispositions()
-        signals.set_signal_mask(0)
+def _reset_process_state() -> None:
+    """Nothing of the caller's process state is inherited by accident: what is equal for all runs.
+
+    Signal dispositions are the defaults since the forkserver and init have reset them.
+    """
     with Step("process_state"):
-        os.umask(launch.umask)
+        os.setsid()
+        signals.set_signal_mask(0)
         process.personality(PERSONALITY_LINUX)
         process.prctl(process.PR_SET_TIMERSLACK, 0)
         process.join_new_session_keyring()
+
+
+def _set_process_state(launch: Launch) -> None:
+    """What each run asks for."""
+    with Step("process_state"):
+        os.umask(launch.umask)
         if launch.cpus:
             os.sched_setaffinity(0, launch.cpus)
     with Step("nice", str(launch.nice)):

@@ -1,6 +1,6 @@
 """System call numbers of i386, the 32-bit ABI that a 64-bit x86 kernel also serves (int 0x80).
 
-Through Linux 7.0, sorted by number. Names are those of the kernel's headers (`__NR_` names).
+Through Linux 7.2, sorted by number. Names are those of the kernel's headers (`__NR_` names).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ X32_BIT = 0x40000000
 
 _ABSENT = (
     "uselib _sysctl create_module get_kernel_syms query_module nfsservctl set_thread_area get_thread_area "
-    "epoll_ctl_old epoll_wait_old vserver uretprobe uprobe"
+    "epoll_ctl_old epoll_wait_old vserver"
 )
 
 _OWN_FIRST = 512

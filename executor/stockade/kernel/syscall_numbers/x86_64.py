@@ -1,6 +1,6 @@
 """System call numbers of x86_64 (64-bit ABI). From 424 on all architectures agree.
 
-Through Linux 7.0, sorted by number. Names are those of the kernel's headers (`__NR_` names).
+Through Linux 7.2, sorted by number. Names are those of the kernel's headers (`__NR_` names).
 """
 
 from __future__ import annotations

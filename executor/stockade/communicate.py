@@ -1,0 +1,147 @@
+"""Feeding a program, collecting its output and keeping its clocks, in one loop of the caller's own thread."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import time
+from typing import Any
+
+from stockade.monitor.outcome import Cause, KillReason
+from stockade.monitor.supervision import Supervision
+from stockade.streams import Streams
+
+_CHUNK = 65536
+
+
+class Clocks:
+    """The clocks of a run: its wall-clock limit, the time that a hook may take, and the caller's patience."""
+
+    def __init__(self, supervision: Supervision, wall_time: float | None, hook_timeout: float) -> None:
+        self._supervision = supervision
+        self.wall_time = wall_time
+        self._hook_timeout = hook_timeout if supervision.job.hook_names else None
+
+    def check(self) -> float | None:
+        """End the run when a clock has run out; seconds until the next look, None for never."""
+        waits = []
+        if self._supervision.outcome is None:
+            if self.wall_time is not None:
+                left = self._supervision.expire_wall_time(self.wall_time)
+                if left:
+                    waits.append(left)
+            if self._hook_timeout is not None:
+                waits.append(self._check_hook(self._hook_timeout))
+        return min(waits) if waits else None
+
+    def _check_hook(self, timeout: float) -> float:
+        since = self._supervision.hook_since
+        if since and time.monotonic() - since > timeout:
+            self._supervision.time_out_hook()
+        return timeout / 2
+
+
+class Communication:
+    """One exchange with a running program. `timeout` is the caller's patience, as in subprocess."""
+
+    def __init__(self, supervision: Supervision, streams: Streams, clocks: Clocks, output_limit: int) -> None:
+        self._supervision, self._streams, self._clocks = supervision, streams, clocks
+        self._output_limit, self._captured = output_limit, 0
+        self._input = memoryview(b"")
+        self._outputs: dict[int, list[bytes]] = {}
+        self._by_name = {"stdout": streams.stdout, "stderr": streams.stderr}
+        for descriptor in self._by_name.values():
+            if descriptor >= 0:
+                os.set_blocking(descriptor, False)
+                self._outputs[descriptor] = []
+        self._open = set(self._outputs)
+
+    def run(self, data: bytes | None, timeout: float | None, args: Any) -> None:
+        """Exchange until the verdict is there and all output has been read.
+
+        Raises subprocess.TimeoutExpired with the output so far when `timeout` seconds pass; the run then goes on, and
+        the exchange may be taken up again.
+        """
+        poll = select.poll()
+        poll.register(self._supervision.event, select.POLLIN)
+        for descriptor in self._open:
+            poll.register(descriptor, select.POLLIN)
+        if data is not None:
+            self._input = memoryview(data)
+        if self._streams.stdin >= 0:
+            os.set_blocking(self._streams.stdin, False)
+            if self._input:
+                poll.register(self._streams.stdin, select.POLLOUT)
+            else:
+                self._close_input()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._finished():
+            wait = self._clocks.check()
+            if deadline is not None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise subprocess.TimeoutExpired(args, timeout or 0.0, self.output("stdout"), self.output("stderr"))
+                wait = left if wait is None else min(wait, left)
+            for descriptor, _ in poll.poll(None if wait is None else max(1, int(wait * 1000 + 0.999))):
+                self._handle(poll, descriptor)
+
+    def output(self, name: str) -> bytes | None:
+        """What has been read of "stdout" or "stderr", None when it is not captured."""
+        parts = self._outputs.get(self._by_name[name])
+        return None if parts is None else b"".join(parts)
+
+    def _finished(self) -> bool:
+        if self._supervision.outcome is None:
+            return False
+        if self._supervision.gone:
+            # Nothing of the run is left that could write; what is in the pipes is all.
+            for descriptor in list(self._open):
+                while self._read(descriptor):
+                    pass
+            self._open.clear()
+        return not self._open
+
+    def _handle(self, poll: select.poll, descriptor: int) -> None:
+        if descriptor == self._supervision.event:
+            os.eventfd_read(descriptor)
+        elif descriptor == self._streams.stdin:
+            if not self._write():
+                poll.unregister(descriptor)
+                self._close_input()
+        elif not self._read(descriptor):
+            poll.unregister(descriptor)
+            self._open.discard(descriptor)
+
+    def _read(self, descriptor: int) -> bool:
+        """Read once. False at the end of the stream."""
+        try:
+            data = os.read(descriptor, _CHUNK)
+        except BlockingIOError:
+            return not self._supervision.gone
+        if not data:
+            return False
+        room = self._output_limit - self._captured
+        if len(data) > room:
+            self._supervision.kill(
+                KillReason(Cause.LIMIT, "output", self._output_limit, self._captured + len(data))
+            )
+            data = data[: max(room, 0)]
+        self._captured += len(data)
+        self._outputs[descriptor].append(data)
+        return True
+
+    def _write(self) -> bool:
+        """Write what the pipe takes. False when all is written or nobody reads any more."""
+        try:
+            self._input = self._input[os.write(self._streams.stdin, self._input[:_CHUNK]) :]
+        except BlockingIOError:
+            return True
+        except BrokenPipeError:
+            return False
+        return bool(self._input)
+
+    def _close_input(self) -> None:
+        if self._streams.stdin >= 0:
+            os.close(self._streams.stdin)
+            self._streams.stdin = -1

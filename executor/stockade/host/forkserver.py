@@ -1,0 +1,129 @@
+"""The executor's side of the forkserver: started on demand, one for each user process, shared by all its executors."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+import sys
+import threading
+
+from stockade.comms.channel import Channel
+from stockade.errors import SetupError
+
+_BOOT = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from stockade.sandboxee.forkserver import main; main(int(sys.argv[2]), int(sys.argv[3]))"
+)
+_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class ForkserverClient:
+    """A running forkserver and the connection to it."""
+
+    def __init__(self) -> None:
+        if not sys.executable:
+            hint = "set sys.executable to a Python interpreter before the first run"
+            raise SetupError("forkserver", 2, "sys.executable", hint, detail="this process does not know its interpreter")
+        ours, its = Channel.pair()
+        owner = os.pidfd_open(os.getpid())
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _BOOT, _PACKAGE_PARENT, str(its.fileno()), str(owner)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=None if os.environ.get("STOCKADE_DEBUG_FORKSERVER") else subprocess.DEVNULL,
+                pass_fds=(its.fileno(), owner),
+                cwd="/",
+                env=_environment(),
+            )
+        except OSError as error:
+            ours.close()
+            raise SetupError("forkserver", error.errno or 0, sys.executable) from error
+        finally:
+            its.close()
+            os.close(owner)
+        self._channel = ours
+        self._identity = _caller()
+
+    def send(self, payload: bytes, reply: int) -> None:
+        """Send one ForkRequest with the run's reply socket. BrokenPipeError when the forkserver is gone."""
+        self._channel.send(payload, [reply])
+
+    @property
+    def pid(self) -> int:
+        """Pid of the forkserver."""
+        return self._process.pid
+
+    def is_usable(self) -> bool:
+        """Whether it still runs, and was started by the user that this process is now."""
+        return self._identity == _caller() and self._process.poll() is None
+
+    def close(self) -> None:
+        """Let it leave, and reap it."""
+        self._channel.close()
+        self._process.wait()
+
+    def forget(self) -> None:
+        """In a forked copy of the user's process: close the connection; the process belongs to the parent."""
+        self._channel.close()
+        self._process.returncode = 0
+
+
+def _environment() -> dict[str, str]:
+    """What the interpreter may need to start, and nothing else: helpers hold no secrets."""
+    return {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+
+
+def _caller() -> tuple[object, ...]:
+    return os.getpid(), os.getresuid(), os.getresgid(), tuple(os.getgroups())
+
+
+_lock = threading.Lock()
+_current: ForkserverClient | None = None
+
+
+def request_fork(payload: bytes, reply: int) -> None:
+    """Send a ForkRequest to this process's forkserver, starting one where there is none. Raises SetupError."""
+    global _current
+    with _lock:
+        for attempt in (1, 2):
+            if _current is not None and not _current.is_usable():
+                _current.close()
+                _current = None
+            if _current is None:
+                _current = ForkserverClient()
+            try:
+                _current.send(payload, reply)
+                return
+            except BrokenPipeError as error:
+                _current.close()
+                _current = None
+                if attempt == 2:
+                    raise SetupError("forkserver", error.errno or 0, detail="the forkserver died twice") from error
+
+
+def current_pid() -> int | None:
+    """Pid of this process's forkserver, or None when none runs."""
+    return _current.pid if _current is not None else None
+
+
+def stop() -> None:
+    """Stop this process's forkserver and with it its templates; runs that still go on are killed. Used at exit."""
+    global _current
+    with _lock:
+        if _current is not None:
+            _current.close()
+            _current = None
+
+
+def _after_fork_in_child() -> None:
+    global _current, _lock
+    _lock = threading.Lock()
+    if _current is not None:
+        _current.forget()
+        _current = None
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(stop)

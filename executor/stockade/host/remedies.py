@@ -1,0 +1,47 @@
+"""Failures of the set-up that mean "this host refuses a layer", and the knob that changes it."""
+
+from __future__ import annotations
+
+import os
+
+EPERM, EINVAL, ENOSPC, ENOSYS = 1, 22, 28, 38
+
+_USER_NAMESPACES = (
+    "enable them: `sysctl user.max_user_namespaces=10000`, on Debian `sysctl kernel.unprivileged_userns_clone=1`, on "
+    "Ubuntu `sysctl kernel.apparmor_restrict_unprivileged_userns=0`; in a container allow them in its seccomp and "
+    "AppArmor profile (Docker: `--security-opt seccomp=unconfined --security-opt apparmor=unconfined`)"
+)
+_KERNEL = "stockade needs Linux 5.12 or newer with namespaces and seccomp"
+
+# (step, errors) → (layer, remedy)
+_REMEDIES: tuple[tuple[str, frozenset[int], str, str], ...] = (
+    ("unshare", frozenset((EPERM, ENOSPC, EINVAL, ENOSYS)), "user namespaces", _USER_NAMESPACES),
+    ("id_map", frozenset((EPERM,)), "user namespaces", _USER_NAMESPACES),
+    ("clone", frozenset((EPERM, ENOSPC, EINVAL)), "namespaces", _USER_NAMESPACES),
+    ("proc", frozenset((EPERM,)), "proc", "the host's /proc is masked (as in a container); leave out add_proc"),
+    ("seccomp", frozenset((EINVAL, ENOSYS)), "seccomp", _KERNEL),
+    ("mount_root", frozenset((EPERM, ENOSYS)), "mount namespaces", _KERNEL),
+    ("mount_attributes", frozenset((EINVAL, ENOSYS)), "mount_setattr", _KERNEL),
+    ("idmap", frozenset((EPERM, EINVAL)), "id-mapped mount", "give the program a copy that its uid can use"),
+    (
+        "seize",
+        frozenset((EPERM,)),
+        "ptrace",
+        "allow tracing of own children: `sysctl kernel.yama.ptrace_scope=1`, or in a container `--cap-add SYS_PTRACE`; "
+        "a program that is already traced cannot be monitored",
+    ),
+)
+
+
+def remedy(step: str, errno: int) -> tuple[str, str] | None:
+    """(layer, remedy) when a failure of `step` with `errno` means that the host refuses a layer, else None."""
+    for known, errors, layer, text in _REMEDIES:
+        if known == step and errno in errors:
+            return layer, text
+    return None
+
+
+def reason(errno: int, path: str, detail: str) -> str:
+    """What the kernel said, as one clause."""
+    said = detail or (os.strerror(errno) if errno else "failed")
+    return f"{path}: {said}" if path else said

@@ -1,0 +1,262 @@
+"""The ptrace driver: sets a run off, and turns the stops of its tasks into events of the state machine. ptrace(2).
+
+All of it runs in one thread of ours that follows one run at a time. The thread waits with __WNOTHREAD, so that neither
+the user's own children nor the tasks of other runs are reaped here.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import time
+
+from stockade._proto.lean import Command, Go, Reply
+from stockade._proto.wire import WireError, decode, encode
+from stockade.comms.channel import ChannelError
+from stockade.kernel import ptrace
+from stockade.kernel.process import read_small_file
+from stockade.monitor.machine import Answer, Machine
+from stockade.monitor.outcome import SetupFailure
+from stockade.monitor.readback import ReadbackError, read_back
+from stockade.monitor.supervision import Supervision
+from stockade.monitor.violations import call_of_registers, call_of_stop
+from stockade.policy.verdicts import DATA_FREE_EXEC
+
+OPTIONS = (
+    ptrace.PTRACE_O_TRACESYSGOOD
+    | ptrace.PTRACE_O_TRACEFORK
+    | ptrace.PTRACE_O_TRACEVFORK
+    | ptrace.PTRACE_O_TRACECLONE
+    | ptrace.PTRACE_O_TRACEEXEC
+    | ptrace.PTRACE_O_TRACEEXIT
+    | ptrace.PTRACE_O_TRACESECCOMP
+    | ptrace.PTRACE_O_EXITKILL
+)
+WAIT_OPTIONS = ptrace.WALL | ptrace.WNOTHREAD
+STOP_SIGNALS = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
+SYSCALL_STOP = signal.SIGTRAP | 0x80
+# A task that the filter has killed, as /proc/<tid>/status shows it.
+SECCOMP_MODE_DEAD = b"\nSeccomp:\t3\n"
+
+
+class SetupFailed(Exception):
+    """The set-up did not come to the program's first instruction."""
+
+    def __init__(self, failure: SetupFailure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+class PtraceDriver:
+    """Follows one run."""
+
+    def __init__(self, supervision: Supervision) -> None:
+        self._supervision = supervision
+        self._machine = Machine(supervision)
+        self._channel = supervision.job.channel
+        self._main = 0
+        self._free_exec_open = True
+        self._executing = False
+        self._reaped = False
+
+    def follow(self) -> None:
+        """Set the run off and follow it until nothing of it is left. Never raises."""
+        try:
+            try:
+                self._hand_over()
+                self._loop()
+                if not self._reaped:
+                    self._machine.failed("the program vanished")
+            except SetupFailed as error:
+                self._machine.setup_failed(error.failure)
+                self._channel.close()
+                self._drain()
+            except Exception as error:
+                self._machine.failed(f"{type(error).__name__}: {error}")
+                self._channel.close()
+                self._drain()
+        finally:
+            self._channel.close()
+            self._supervision.announce(gone=True)
+
+    # From the request to Go.
+
+    def _hand_over(self) -> None:
+        """Wait for the box and the sandboxee, become its tracer, and let it go."""
+        descriptors: list[int] = []
+        ready = None
+        while not descriptors or ready is None:
+            reply, received = self._receive()
+            if reply.started is not None and len(received) == 2:
+                descriptors = received
+                self._main = _pid_of(descriptors[1])
+                self._supervision.attach(*descriptors, self._main)
+            elif reply.ready is not None:
+                ready = reply.ready
+        self._supervision.program = os.fsdecode(ready.program)
+        try:
+            ptrace.seize(self._main, OPTIONS)
+        except OSError as error:
+            raise SetupFailed(SetupFailure("seize", error.errno or 0, f"pid {self._main}")) from error
+        if select.select([descriptors[1]], [], [], 0)[0]:
+            raise SetupFailed(SetupFailure("seize", 0, f"pid {self._main}", "the sandboxee died before it started"))
+        self._supervision.go_at = time.monotonic()
+        self._channel.send(encode(Command(go=Go())))
+
+    def _receive(self) -> tuple[Reply, list[int]]:
+        try:
+            payload, descriptors = self._channel.receive()
+            reply = decode(Reply, payload)
+        except (EOFError, ConnectionError, ChannelError, WireError) as error:
+            detail = f"the processes that set up the sandbox are gone ({error})"
+            raise SetupFailed(SetupFailure("forkserver", 0, "", detail)) from error
+        if reply.failure is not None:
+            raise SetupFailed(_failure(reply))
+        return reply, descriptors
+
+    # Following.
+
+    def _loop(self) -> None:
+        while True:
+            try:
+                tid, status, rusage = os.wait4(-1, WAIT_OPTIONS)
+            except ChildProcessError:
+                return
+            if os.WIFSTOPPED(status):
+                try:
+                    self._stopped(tid, status)
+                except ProcessLookupError:
+                    continue  # killed while it was stopped: its end is reported next
+            else:
+                self._ended(tid, status, rusage)
+
+    def _drain(self) -> None:
+        """After a failure: let everything end, deciding nothing any more."""
+        while True:
+            try:
+                tid, status, _ = os.wait4(-1, WAIT_OPTIONS)
+            except ChildProcessError:
+                return
+            if os.WIFSTOPPED(status):
+                self._supervision.kill_tree()
+                try:
+                    ptrace.resume(tid)
+                except ProcessLookupError:
+                    continue
+
+    def _stopped(self, tid: int, status: int) -> None:
+        event, signo = status >> 16, os.WSTOPSIG(status)
+        if event == ptrace.PTRACE_EVENT_SECCOMP:
+            self._seccomp_stop(tid)
+        elif event == ptrace.PTRACE_EVENT_EXIT:
+            self._exit_stop(tid)
+        elif event == ptrace.PTRACE_EVENT_STOP:
+            # A group-stop has one of the stop signals; anything else is a new task or an interruption.
+            ptrace.resume(tid, request=ptrace.PTRACE_LISTEN if signo in STOP_SIGNALS else ptrace.PTRACE_CONT)
+        elif event == ptrace.PTRACE_EVENT_EXEC:
+            self._exec_stop(tid)
+        elif event:
+            self._count_new_task(event)
+            ptrace.resume(tid)
+        elif signo == SYSCALL_STOP:
+            self._syscall_exit_stop(tid)
+        else:
+            self._machine.signal(tid, ptrace.signal_info(tid))
+            ptrace.resume(tid, signo, self._request())
+
+    def _request(self) -> int:
+        """How to go on: to the end of the exec while that is under way, else freely."""
+        return ptrace.PTRACE_SYSCALL if self._executing else ptrace.PTRACE_CONT
+
+    def _count_new_task(self, event: int) -> None:
+        if event == ptrace.PTRACE_EVENT_CLONE:
+            self._machine.threads += 1
+        else:
+            self._machine.processes += 1
+            self._machine.threads += 1
+
+    def _seccomp_stop(self, tid: int) -> None:
+        info = ptrace.syscall_info(tid)
+        if info.ret_data == DATA_FREE_EXEC and self._free_exec_open and tid == self._main:
+            self._begin_exec(tid)
+            return
+        answer = self._machine.traced_call(tid, info.ret_data, call_of_stop(info))
+        if isinstance(answer, int):
+            ptrace.answer_syscall(tid, -answer)
+        elif answer is Answer.KILL:
+            ptrace.answer_syscall(tid, -1)  # the tree is being killed; the call is not made in any case
+        ptrace.resume(tid)
+
+    def _begin_exec(self, tid: int) -> None:
+        """The filter is on and the free exec is about to be made: verify every layer, then let this one call through."""
+        self._free_exec_open = False
+        job = self._supervision.job
+        try:
+            self._supervision.readback = read_back(tid, job.filters, job.rlimits)
+        except (ReadbackError, OSError) as error:
+            raise SetupFailed(SetupFailure("read_back", 0, "", str(error))) from error
+        self._executing = True
+        ptrace.resume(tid, request=ptrace.PTRACE_SYSCALL)
+
+    def _exec_stop(self, tid: int) -> None:
+        if self._executing:
+            self._executing = False
+            self._channel.close()
+            if self._supervision.job.announce_start:
+                self._supervision.announce(started=True)
+        ptrace.resume(tid)
+
+    def _syscall_exit_stop(self, tid: int) -> None:
+        """The free exec came back, so it failed."""
+        info = ptrace.syscall_info(tid)
+        errno = (1 << 64) - info.number
+        raise SetupFailed(SetupFailure("exec", errno, self._supervision.program))
+
+    def _exit_stop(self, tid: int) -> None:
+        """A task is about to end, its registers and memory still there. Proof of a violation: its seccomp mode is dead."""
+        try:
+            if SECCOMP_MODE_DEAD in read_small_file(f"/proc/{tid}/status"):
+                token = ptrace.syscall_info(tid).arch
+                self._machine.killed_by_filter(tid, call_of_registers(ptrace.get_registers(tid), token))
+        finally:
+            ptrace.resume(tid)
+
+    def _ended(self, tid: int, status: int, rusage: resource.struct_rusage) -> None:
+        if tid != self._main:
+            return
+        self._reaped = True
+        if self._executing or self._free_exec_open:
+            raise SetupFailed(self._last_words(status))
+        self._machine.program_ended(status, rusage)
+
+    def _last_words(self, status: int) -> SetupFailure:
+        """Why the sandboxee died before its exec: what it has said, or else how it ended."""
+        while not self._channel_is_closed() and select.select([self._channel.fileno()], [], [], 0)[0]:
+            try:
+                reply = decode(Reply, self._channel.receive()[0])
+            except (EOFError, OSError, ChannelError, WireError):
+                break
+            if reply.failure is not None:
+                return _failure(reply)
+        return SetupFailure("launch", 0, "", f"the sandboxee died before it started (wait status {status:#x})")
+
+    def _channel_is_closed(self) -> bool:
+        return self._channel.fileno() < 0
+
+
+def _failure(reply: Reply) -> SetupFailure:
+    failure = reply.failure
+    assert failure is not None
+    return SetupFailure(failure.step, failure.errno, failure.path, failure.detail)
+
+
+def _pid_of(pidfd: int) -> int:
+    """Pid of the process behind `pidfd` as this process sees it: exact, however often the number was used before."""
+    for line in read_small_file(f"/proc/self/fdinfo/{pidfd}").splitlines():
+        if line.startswith(b"Pid:"):
+            pid = int(line[4:])
+            if pid > 0:
+                return pid
+    raise SetupFailed(SetupFailure("pidfd", 3, "", "the sandboxee died before it started"))

@@ -1,0 +1,74 @@
+"""Reading back from the kernel what is in force, before the program's first instruction.
+
+Nothing is assumed: a filter, capability set, namespace or identity that is not as it must be ends the run before it
+starts.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from stockade.kernel.process import get_resource_limit, read_small_file
+
+NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
+CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+SECCOMP_FILTER = "2"
+
+
+class ReadbackError(Exception):
+    """A layer is not in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readback:
+    """What the kernel said at the stop of the first exec."""
+
+    status: dict[str, str]
+    namespaces: dict[str, str]
+    rlimits: dict[int, tuple[int, int]]
+
+
+def _status(pid: int) -> dict[str, str]:
+    pairs = (line.partition(":\t") for line in read_small_file(f"/proc/{pid}/status").decode().splitlines())
+    return {name: value for name, _, value in pairs}
+
+
+def _namespace_links(pid: int | str) -> dict[str, str]:
+    return {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in NAMESPACES}
+
+
+_own: tuple[int, dict[str, str], int] = (0, {}, 0)
+
+
+def _of_this_process() -> tuple[dict[str, str], int]:
+    """Namespaces and number of filters of this process, read once: every sandboxee inherits the latter."""
+    global _own
+    if _own[0] != os.getpid():
+        filters = int(_status(os.getpid()).get("Seccomp_filters", "0"))
+        _own = (os.getpid(), _namespace_links("self"), filters)
+    return _own[1], _own[2]
+
+
+def read_back(pid: int, filters: int, rlimits: dict[int, tuple[int, int]]) -> Readback:
+    """Check the stopped task `pid` and return what was read. Raises ReadbackError naming the layer that is missing.
+
+    `filters` is the number of seccomp filters that it must have beyond those of this process; `rlimits` what was asked.
+    """
+    status = _status(pid)
+    own, inherited = _of_this_process()
+    present = {
+        "seccomp": status.get("Seccomp") == SECCOMP_FILTER,
+        "number of seccomp filters": int(status.get("Seccomp_filters", filters + inherited)) == filters + inherited,
+        "no_new_privs": status.get("NoNewPrivs") == "1",
+        "capabilities": all(int(status[name], 16) == 0 for name in CAPABILITY_SETS),
+        "unprivileged host uid": "0" not in status["Uid"].split() and "0" not in status["Gid"].split(),
+    }
+    namespaces = _namespace_links(pid)
+    present.update({f"{name} namespace": namespaces[name] != own[name] for name in NAMESPACES})
+    limits = {resource: get_resource_limit(pid, resource) for resource in rlimits}
+    present["resource limits"] = limits == rlimits
+    missing = [name for name, found in present.items() if not found]
+    if missing:
+        raise ReadbackError(f"not in force although asked for: {', '.join(missing)}")
+    return Readback(status, namespaces, limits)

@@ -1,0 +1,165 @@
+"""One run as its caller and its monitor see it: what may be asked of it, and how the caller is woken."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stockade.comms.channel import Channel
+from stockade.kernel.process import SIGKILL, pidfd_send_signal
+from stockade.monitor.hooks import Hooks
+from stockade.monitor.outcome import Cause, KillReason, Outcome
+from stockade.monitor.readback import Readback
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the monitor needs to know of a run. `hook_names` is in the order of the filter's numbering."""
+
+    channel: Channel
+    mode: str
+    hook_names: tuple[str, ...]
+    hooks: Hooks
+    rlimits: dict[int, tuple[int, int]]
+    filters: int
+    announce_start: bool
+    asked_at: float
+
+
+class Supervision:
+    """State shared between the thread that follows a run and the threads that wait for it.
+
+    `event` is a descriptor (eventfd) that becomes readable when the program has started (if announced), when the verdict
+    is there, and when nothing of the run is left.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.pid = 0
+        self.go_at = 0.0
+        self.started = False
+        self.gone = False
+        self.outcome: Outcome | None = None
+        self.readback: Readback | None = None
+        self.program = ""
+        self.kill_reason: KillReason | None = None
+        self.hook_since = 0.0
+        self._hook_overrun: Callable[[], None] | None = None
+        self._hook_timed_out = False
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._init = -1
+        self._sandboxee = -1
+        self._event_open = True
+
+    # What the following thread tells.
+
+    def attach(self, init: int, sandboxee: int, pid: int) -> None:
+        """The box stands: pidfds of init and the sandboxee, and the pid of the latter. Takes over the descriptors."""
+        with self._lock:
+            self._init, self._sandboxee, self.pid = init, sandboxee, pid
+            if self.kill_reason is not None:
+                self._send(self._init, SIGKILL)
+
+    def announce(self, *, started: bool = False, outcome: Outcome | None = None, gone: bool = False) -> None:
+        """Record progress and wake the waiting threads. The first outcome stands."""
+        with self._changed:
+            self.started = self.started or started
+            if self.outcome is None:
+                self.outcome = outcome
+            if gone:
+                self.gone = True
+                for descriptor in (self._init, self._sandboxee):
+                    if descriptor >= 0:
+                        os.close(descriptor)
+                self._init = self._sandboxee = -1
+            if self._event_open:
+                os.eventfd_write(self.event, 1)
+            self._changed.notify_all()
+
+    def begin_hook(self, overrun: Callable[[], None]) -> None:
+        """A hook is about to run; `overrun` records that it took too long, in the thread that notices."""
+        with self._lock:
+            self.hook_since, self._hook_overrun = time.monotonic(), overrun
+
+    def end_hook(self) -> bool:
+        """The hook has returned. True when the run has been ended over it meanwhile."""
+        with self._lock:
+            self.hook_since = 0.0
+            return self._hook_timed_out
+
+    def hook_is_stuck(self) -> bool:
+        """Whether the following thread is still inside a hook that has taken too long."""
+        with self._lock:
+            return self._hook_timed_out and self.hook_since > 0
+
+    # What the waiting threads ask.
+
+    def time_out_hook(self) -> None:
+        """End the run because its hook takes too long. The thread that runs the hook is left to itself."""
+        with self._lock:
+            if not self.hook_since or self._hook_overrun is None or self._hook_timed_out:
+                return
+            self._hook_timed_out, overrun = True, self._hook_overrun
+        overrun()
+
+    def kill(self, reason: KillReason) -> None:
+        """Kill everything in the box. The first reason stands; after the verdict nothing happens."""
+        with self._lock:
+            if self.outcome is None and self.kill_reason is None:
+                self.kill_reason = reason
+            if not self.gone:
+                if self._init >= 0:
+                    self._send(self._init, SIGKILL)
+                else:
+                    self.job.channel.shutdown()
+
+    def kill_tree(self) -> None:
+        """Kill everything in the box, for a reason that the outcome will name."""
+        with self._lock:
+            if self._init >= 0:
+                self._send(self._init, SIGKILL)
+
+    def send_signal(self, signo: int) -> bool:
+        """Send a signal to the program itself. False when it is gone."""
+        with self._lock:
+            return self._sandboxee >= 0 and self._send(self._sandboxee, signo)
+
+    def wait(self, timeout: float | None = None, *, for_start: bool = False, for_end: bool = False) -> bool:
+        """Wait for the verdict (or the start, or until nothing is left). False when `timeout` seconds pass before."""
+
+        def reached() -> bool:
+            if for_start and self.started:
+                return True
+            return self.gone if for_end else self.outcome is not None
+
+        with self._changed:
+            return self._changed.wait_for(reached, timeout)
+
+    def close_event(self) -> None:
+        """The waiting side needs the descriptor no longer."""
+        with self._lock:
+            if self._event_open:
+                self._event_open = False
+                os.close(self.event)
+
+    def expire_wall_time(self, wall_time: float) -> float:
+        """Seconds left of `wall_time` since Go; when none are left, kill the run for it and return 0."""
+        go_at = self.go_at
+        left = wall_time - (time.monotonic() - go_at) if go_at else wall_time
+        if left > 0:
+            return left
+        self.kill(KillReason(Cause.TIMEOUT, "wall_time", wall_time, wall_time - left))
+        return 0.0
+
+    @staticmethod
+    def _send(pidfd: int, signo: int) -> bool:
+        try:
+            pidfd_send_signal(pidfd, signo)
+        except ProcessLookupError:
+            return False
+        return True

@@ -1,0 +1,358 @@
+"""The compiler: what its programs decide, compared with the evaluator, and what they look like."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policy.bpf_strategies import ALLOW, HOOKS, REGISTER, calls, condition, policies, policy, rule
+from stockade.errors import MonitorError, PolicyError
+from stockade.kernel.architectures import AARCH64, X32_BIT, X86_64, Architecture
+from stockade.policy.bpf.compile import compile, compile_instructions
+from stockade.policy.bpf.disassemble import disassemble
+from stockade.policy.bpf.instructions import ALU, AND, JA, JMP, JSET, LOAD_WORD, RET_K, Instruction, encode
+from stockade.policy.bpf.interpreter import Interpreter, SeccompData, run
+from stockade.policy.evaluate import evaluate
+from stockade.policy.rules import KILL, MODES, Action, Kind, Op, ResolvedPolicy, ResolvedRule
+from stockade.policy.selfcheck import check_program, expected_value
+from stockade.policy.verdicts import FREE_EXEC_COOKIE, filter_value
+
+ALLOWED, KILLED = 0x7FFF0000, 0x80000000
+
+
+def decide(resolved: ResolvedPolicy, syscall: str | int, *arguments: int, token: int | None = None) -> int:
+    """Compile a policy and give what its program returns for a call."""
+    number = syscall if isinstance(syscall, int) else resolved.architecture.number(syscall)
+    data = SeccompData(number, token or resolved.architecture.audit_token, arguments)
+    return run(compile(resolved), data)
+
+
+# --- the compiler and the evaluator agree ---
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_program_and_evaluator_agree(data: st.DataObject) -> None:
+    resolved = data.draw(policies())
+    program = Interpreter(compile(resolved))
+    for number, token, arguments in data.draw(st.lists(calls(resolved), min_size=20, max_size=20)):
+        verdict = evaluate(resolved, number, arguments, token)
+        assert program.run(SeccompData(number, token, arguments)) == expected_value(resolved, verdict)
+
+
+@settings(max_examples=40)
+@given(policies())
+def test_every_compiled_policy_passes_its_self_check(resolved: ResolvedPolicy) -> None:
+    program = compile(resolved)
+    assert check_program(resolved, program) > len(resolved.architecture.names)
+    assert compile(resolved) == program
+
+
+# --- a wrong compiler is noticed ---
+
+CHECKED = policy(
+    rule("ioctl", Action(Kind.ERRNO, errno=13), condition(1, 32, Op.EQUAL, 0x5412)),
+    rule("ioctl", ALLOW, condition(1, 32, Op.LESS, 0x5500)),
+    rule("mmap", ALLOW, condition(0, 64, Op.LESS, (1 << 32) + 6), condition(2, 64, Op.MASKED, 0, mask=REGISTER ^ 3)),
+    rule("lseek", ALLOW, condition(1, 64, Op.GREATER, (1 << 33) + 5)),
+    rule("lseek", Action(Kind.TRACE, hook="first"), condition(1, 64, Op.EQUAL, 1 << 33)),
+    rule("chmod", ALLOW, condition(1, 16, Op.ONE_OF, 0o644, 0o755)),
+    rule("futex", ALLOW, condition(1, 32, Op.MASKED, 0x10009, mask=0x1007F)),
+    rule("clone", Action(Kind.LOG), condition(0, 32, Op.NOT_MASKED, 0, mask=0x7E020000)),
+    rule("read", ALLOW),
+    rule("write", Action(Kind.TRAP)),
+    default=Action(Kind.ERRNO, errno=1),
+    unknown=Action(Kind.ERRNO, errno=38),
+)
+
+
+def _with_conditions(changed_rules: tuple[ResolvedRule, ...]) -> bytes:
+    return compile(replace(CHECKED, rules=changed_rules))
+
+
+def _narrowed(tested: ResolvedRule, width: int) -> ResolvedRule:
+    top = (1 << width) - 1
+    changed = tuple(
+        replace(each, width=width, values=tuple(value & top for value in each.values), mask=each.mask & top)
+        for each in tested.conditions
+    )
+    return replace(tested, conditions=changed)
+
+
+@pytest.mark.parametrize("syscall", ["mmap", "lseek"])
+def test_a_64_bit_comparison_compiled_in_32_bits_is_noticed(syscall: str) -> None:
+    check_program(CHECKED, compile(CHECKED))
+    wrong = tuple(_narrowed(each, 32) if each.syscall == syscall else each for each in CHECKED.rules)
+    with pytest.raises(MonitorError, match=f"nothing was started.*{syscall}"):
+        check_program(CHECKED, _with_conditions(wrong))
+
+
+@pytest.mark.parametrize(
+    ("syscall", "width"), [("ioctl", 64), ("ioctl", 16), ("futex", 16), ("chmod", 32), ("chmod", 64)]
+)
+def test_a_comparison_of_too_many_or_too_few_bits_is_noticed(syscall: str, width: int) -> None:
+    wrong = tuple(_narrowed(each, width) if each.syscall == syscall else each for each in CHECKED.rules)
+    with pytest.raises(MonitorError, match=syscall):
+        check_program(CHECKED, _with_conditions(wrong))
+
+
+@pytest.mark.parametrize(
+    ("syscall", "op"), [("ioctl", Op.LESS_OR_EQUAL), ("lseek", Op.GREATER_OR_EQUAL), ("mmap", Op.LESS_OR_EQUAL)]
+)
+def test_a_comparison_that_is_off_by_one_is_noticed(syscall: str, op: Op) -> None:
+    wrong = [
+        replace(each, conditions=(replace(each.conditions[0], op=op), *each.conditions[1:]))
+        if each.syscall == syscall and each.conditions[0].op in (Op.LESS, Op.GREATER)
+        else each
+        for each in CHECKED.rules
+    ]
+    with pytest.raises(MonitorError, match=syscall):
+        check_program(CHECKED, _with_conditions(tuple(wrong)))
+
+
+def test_rules_in_the_wrong_order_are_noticed() -> None:
+    with pytest.raises(MonitorError, match="ioctl"):
+        check_program(CHECKED, _with_conditions(CHECKED.rules[::-1]))
+
+
+def test_any_change_of_one_instruction_is_noticed() -> None:
+    instructions = compile_instructions(CHECKED)
+    unnoticed = []
+    for index, instruction in enumerate(instructions):
+        code, jt, jf, k = instruction
+        changes = [
+            instruction._replace(k=k ^ 1),
+            instruction._replace(k=k ^ 1 << 31),
+            instruction._replace(jt=jf, jf=jt),
+        ]
+        if code == LOAD_WORD:
+            changes = [instruction._replace(k=(k + 4) % 64), instruction._replace(k=(k - 4) % 64)]
+        for changed in changes:
+            if changed == instruction:
+                continue
+            program = encode([*instructions[:index], changed, *instructions[index + 1 :]])
+            try:
+                check_program(CHECKED, program)
+            except (MonitorError, PolicyError):
+                continue
+            unnoticed.append(f"{index}: {instruction} -> {changed}")
+    assert not unnoticed, "\n".join(unnoticed)
+
+
+# --- what a program decides, in plain numbers ---
+
+VALUES = [
+    (ALLOW, 0x7FFF0000, 0x7FFF0000),
+    (KILL, 0x80000000, 0x7FF00002),
+    (Action(Kind.ERRNO, errno=0), 0x00050000, 0x00050000),
+    (Action(Kind.ERRNO, errno=4095), 0x00050FFF, 0x00050FFF),
+    (Action(Kind.TRAP), 0x00030000, 0x00030000),
+    (Action(Kind.LOG), 0x7FF00003, 0x7FF00003),
+    (Action(Kind.TRACE, hook="first"), 0x7FF00100, 0x7FF00100),
+    (Action(Kind.TRACE, hook="second"), 0x7FF00101, 0x7FF00101),
+]
+
+
+@pytest.mark.parametrize(("action", "enforced", "continuing"), VALUES, ids=lambda value: str(value))
+def test_an_action_becomes_this_filter_value(action: Action, enforced: int, continuing: int) -> None:
+    for mode in MODES:
+        expected = enforced if mode == "enforce" else continuing
+        assert filter_value(action, mode, HOOKS) == expected
+        assert decide(policy(rule("read", action), mode=mode), "read") == expected
+        assert decide(policy(default=action, mode=mode), "read") == expected
+
+
+def test_an_unknown_hook_is_an_error() -> None:
+    with pytest.raises(PolicyError, match="'other'"):
+        filter_value(Action(Kind.TRACE, hook="other"), "enforce", HOOKS)
+
+
+@pytest.mark.parametrize("architecture", [X86_64, AARCH64], ids=lambda each: each.name)
+@pytest.mark.parametrize("mode", MODES)
+def test_other_architectures_are_killed_in_every_mode(architecture: Architecture, mode: str) -> None:
+    everything = policy(architecture=architecture, mode=mode, default=ALLOW, unknown=ALLOW)
+    assert decide(everything, 0) == ALLOWED
+    for token in {0x40000003, 0x40000028, 0xC000003E, 0xC00000B7, 0xC00000B6} - {architecture.audit_token}:
+        assert decide(everything, 0, token=token) == KILLED
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_x32_numbers_are_killed_on_x86_64_only(mode: str) -> None:
+    everything = policy(mode=mode, default=ALLOW, unknown=ALLOW)
+    for number in (X32_BIT, X32_BIT | 59, X32_BIT | 512, (1 << 32) - 1):
+        assert decide(everything, number) == KILLED
+        assert decide(replace(everything, architecture=AARCH64), number) == ALLOWED
+    assert decide(everything, X32_BIT - 1) == ALLOWED
+
+
+@pytest.mark.parametrize("architecture", [X86_64, AARCH64], ids=lambda each: each.name)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_free_exec_goes_to_the_monitor_and_no_other(architecture: Architecture, mode: str) -> None:
+    closed = policy(architecture=architecture, mode=mode)
+    refused = KILLED if mode == "enforce" else 0x7FF00002
+    assert decide(closed, "execveat", 0, 0, 0, 0, 0, FREE_EXEC_COOKIE) == 0x7FF00001
+    assert decide(closed, "execveat", 0, 0, 0, 0, 0, FREE_EXEC_COOKIE & 0xFFFFFFFF) == refused
+    assert decide(closed, "execveat", 0, 0, 0, 0, 0, FREE_EXEC_COOKIE ^ 1 << 63) == refused
+    assert decide(closed, "execveat", FREE_EXEC_COOKIE) == refused
+    assert decide(closed, "execve", 0, 0, 0, 0, 0, FREE_EXEC_COOKIE) == refused
+    opened = policy(rule("execveat", ALLOW, architecture=architecture), architecture=architecture, mode=mode)
+    assert decide(opened, "execveat", 0, 0, 0, 0, 0, FREE_EXEC_COOKIE) == 0x7FF00001
+    assert decide(opened, "execveat") == ALLOWED
+
+
+def test_numbers_above_the_table_get_their_own_answer() -> None:
+    compatible = policy(rule("read", ALLOW), unknown=Action(Kind.ERRNO, errno=38))
+    highest = max(X86_64.names)
+    assert decide(compatible, highest) == KILLED
+    assert decide(compatible, highest + 1) == 0x00050000 | 38
+    assert decide(compatible, 9999) == 0x00050000 | 38
+    assert decide(compatible, X32_BIT | 9999) == KILLED
+
+
+# --- what a program looks like ---
+
+
+def test_the_same_policy_gives_the_same_bytes() -> None:
+    again = replace(CHECKED, rules=tuple(replace(each) for each in CHECKED.rules))
+    assert compile(again) == compile(CHECKED)
+
+
+def test_equal_leaves_and_neighbouring_numbers_are_merged() -> None:
+    names = [X86_64.names[number] for number in range(40)]
+    merged = compile_instructions(policy(*(rule(name, ALLOW) for name in names)))
+    single = compile_instructions(policy(rule(names[0], ALLOW)))
+    assert len(merged) == len(single)
+    returns = [instruction.k for instruction in merged if instruction.code == RET_K]
+    assert sorted(returns) == sorted(set(returns))
+
+
+def test_the_path_to_a_call_is_short() -> None:
+    # Every second call: no two numbers can be merged.
+    names = [X86_64.names[number] for number in range(0, 330, 2) if X86_64.names[number] != "execveat"]
+    program = Interpreter(compile(policy(*(rule(name, ALLOW) for name in names))))
+    longest = max(_steps(program, number) for number in range(400))
+    assert longest <= 15
+
+
+def _steps(program: Interpreter, number: int) -> int:
+    """Count the instructions that a call without arguments takes: all of them are loads, jumps and a return."""
+    words = SeccompData(number, X86_64.audit_token).words()
+    index = steps = accumulator = 0
+    while True:
+        code, jt, jf, k = program.instructions[index]
+        steps, index = steps + 1, index + 1
+        if code == RET_K:
+            return steps
+        if code == LOAD_WORD:
+            accumulator = words[k // 4]
+        elif code == JMP | JA:
+            index += k
+        else:
+            taken = {0x10: accumulator == k, 0x20: accumulator > k, 0x30: accumulator >= k, 0x40: accumulator & k != 0}
+            index += jt if taken[code & 0xF0] else jf
+
+
+def test_calls_without_conditions_are_decided_by_number_alone() -> None:
+    # The kernel then answers from its cache and does not run the program.
+    program = Interpreter(compile(CHECKED))
+    for number in range(max(X86_64.names) + 2):
+        rules = CHECKED.by_number.get(number, ())
+        conditional = number == X86_64.number("execveat") or any(each.conditions for each in rules)
+        assert (program.run_number(number, X86_64.audit_token) is None) == conditional
+
+
+def test_an_argument_is_loaded_once_for_several_tests() -> None:
+    requests = [rule("ioctl", ALLOW, condition(1, 32, Op.EQUAL, 0x5400 + 2 * index)) for index in range(20)]
+    loads = [each for each in compile_instructions(policy(*requests)) if each == Instruction(LOAD_WORD, k=16 + 8)]
+    assert len(loads) == 1
+
+
+def test_bits_of_several_rules_with_the_same_answer_are_tested_at_once() -> None:
+    flags = [rule("clone", KILL, condition(0, 32, Op.MASKED, 1 << bit, mask=1 << bit)) for bit in range(20, 30)]
+    program = compile_instructions(policy(*flags, rule("clone", ALLOW)))
+    tests = [each.k for each in program if each.code == JMP | JSET]
+    assert tests == [X32_BIT, 0x3FF00000]
+
+
+def test_narrow_arguments_are_masked() -> None:
+    program = compile_instructions(policy(rule("chmod", ALLOW, condition(1, 16, Op.ONE_OF, 0o644, 0o755))))
+    assert [each for each in program if each.code == ALU | AND] == [Instruction(ALU | AND, k=0xFFFF)]
+
+
+def test_rules_that_are_never_reached_cost_nothing() -> None:
+    first = rule("ioctl", ALLOW, condition(1, 32, Op.LESS, 10), condition(0, 32, Op.GREATER, 2))
+    again = rule("ioctl", KILL, *first.conditions[::-1])
+    assert compile(policy(first, again)) == compile(policy(first))
+    assert compile(policy(rule("read", ALLOW), rule("read", KILL))) == compile(policy(rule("read", ALLOW)))
+
+
+# --- long programs ---
+
+
+def _long_policy(rules: int, actions: int = 40) -> ResolvedPolicy:
+    """Many rules that share nothing: each compares other 64-bit values and has one of many actions."""
+    made = []
+    for index, number in zip(range(1, rules + 1), itertools.cycle(range(100)), strict=False):
+        name = X86_64.names[number]
+        pinned = condition(index % 6, 64, Op.EQUAL, (index << 33) + index)
+        bounded = condition((index + 1) % 6, 64, Op.LESS, (index << 32) + 7 * index + 1)
+        made.append(rule(name, Action(Kind.ERRNO, errno=1 + index % actions), pinned, bounded))
+    return policy(*made)
+
+
+@pytest.mark.parametrize("rules", [60, 150, 400])
+def test_jumps_beyond_255_instructions(rules: int) -> None:
+    resolved = _long_policy(rules)
+    instructions = compile_instructions(resolved)
+    assert len(instructions) > 4 * rules
+    if rules > 100:
+        assert any(each.code == JMP | JA for each in instructions)
+    assert check_program(resolved, encode(instructions)) > 1000
+    program = Interpreter(encode(instructions))
+    for each in resolved.rules:
+        matching = [0] * 6
+        matching[each.conditions[0].argument] = each.conditions[0].values[0]
+        actual = program.run(SeccompData(each.number, X86_64.audit_token, tuple(matching)))
+        assert actual == 0x00050000 | each.action.errno
+
+
+def test_a_chain_on_one_call_longer_than_any_jump() -> None:
+    values = [rule("ioctl", ALLOW, condition(1, 32, Op.EQUAL, 2 * index)) for index in range(1500)]
+    resolved = policy(*values, rule("ioctl", Action(Kind.ERRNO, errno=1)), rule("openat", ALLOW))
+    program = Interpreter(compile(resolved))
+    for request, expected in [(0, ALLOWED), (2 * 1499, ALLOWED), (3001, 0x50001), (3000, 0x50001), (1001, 0x50001)]:
+        data = SeccompData(X86_64.number("ioctl"), X86_64.audit_token, (0, request))
+        assert program.run(data) == expected
+    assert program.run(SeccompData(X86_64.number("openat"), X86_64.audit_token)) == ALLOWED
+
+
+def test_the_limit_of_the_kernel_is_an_error_that_names_the_call() -> None:
+    fits = policy(rule("ioctl", ALLOW, condition(1, 32, Op.ONE_OF, *range(0, 8000, 2))))
+    assert 4000 < len(compile_instructions(fits)) <= 4096
+    longer = policy(rule("ioctl", ALLOW, condition(1, 32, Op.ONE_OF, *range(0, 8400, 2))))
+    with pytest.raises(PolicyError, match=r"at most 4096.*ioctl has 4200"):
+        compile(longer)
+
+
+# --- the listing ---
+
+
+def test_the_listing_names_calls_words_and_actions() -> None:
+    listing = disassemble(compile(CHECKED), X86_64)
+    for part in ("ld    arch", "; x86_64", "args[1].low", "args[1].high", "; ioctl", "ret   allow", "ret   errno 13"):
+        assert part in listing
+    assert "ret   kill_process" in listing
+    assert "ret   trace 256" in listing
+    assert len(listing.splitlines()) == len(compile_instructions(CHECKED))
+    assert "; ioctl" not in disassemble(compile(CHECKED))
+
+
+def test_the_listing_shows_any_bytes() -> None:
+    assert "code 0xffff" in disassemble(b"\xff" * 8)
+    assert disassemble(b"") == "\n"
+    with pytest.raises(PolicyError, match="multiple of 8"):
+        disassemble(b"abc")

@@ -1,0 +1,258 @@
+"""Text policies: errors by line and column with the closest known name, and one canonical form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policy.policy_strategies import policies
+from stockade._proto import policy_pb2
+from stockade.errors import PolicyError
+from stockade.policy import profiles, text
+from stockade.policy.policy import Policy
+from stockade.policy.text_locations import Locations
+
+GZIP = """\
+# What gzip needs.
+schema_version: 1
+name: "gzip"
+syscalls {
+  groups { name: "dynamic_startup" }  # the loader
+  rules { syscall: "ioctl" when { argument: 1 equal: "TCGETS" } action: ALLOW }
+  rules {
+    syscall: ["read", "write"]
+    action: LOG
+  }
+  groups { name: "exit" }
+}
+filesystem { libraries_for_binary: "/usr/bin/gzip" mounts { target: "/tmp" tmpfs { size: "16M" } } }
+"""
+
+
+def test_a_policy_is_read_with_the_places_of_its_rules() -> None:
+    policy = Policy.from_text(GZIP, "gzip.textproto")
+    assert policy.name == "gzip"
+    assert policy.places.rules == ("gzip.textproto:6", "gzip.textproto:7")
+    assert policy.places.groups == ("gzip.textproto:5", "gzip.textproto:11")
+    rule = policy.evaluate("write").rule
+    assert rule is not None
+    assert rule.origin.place == "gzip.textproto:7"
+    assert policy.evaluate("ioctl", (1, "TCGETS")).permits
+    assert not policy.evaluate("ioctl", (1, "TCSETS")).permits
+
+
+# (text, line, column, part of the message, suggestion)
+WRONG = [
+    ('schema_version: 1\nnmae: "x"', 2, 1, 'unknown field "nmae" in Policy', "name"),
+    ("schema_version: 1\nsyscalls { rule { } }", 2, 12, 'unknown field "rule" in SyscallPolicy', "rules"),
+    ("schema_version: 1\nsyscalls {\n  rules { action: ALOW }\n}", 3, 19, "unknown value ALOW", "ALLOW"),
+    ('schema_version: 1\nname: "x', 2, 7, "ending quote", None),
+    ("schema_version: 1\nsyscalls {", 2, None, 'Expected "}"', None),
+    ('schema_version: 1 name: "a"\nname: "b"', 2, None, '"name" is given twice', None),
+    ("schema_version: one", 1, 17, "integer", None),
+    ('syscalls { rules { syscall: "read" action: ALLOW } }', 1, 1, "schema_version is missing", None),
+    ("# two\nschema_version: 2", 2, 17, "schema_version is 2", None),
+    ('schema_version: 1\nsyscalls { rules { syscall: "raed" action: ALLOW } }', 2, 29, "unknown system call", "read"),
+    (
+        'schema_version: 1\nsyscalls { rules {\n  syscall: ["read",\n    "wirte"] action: ALLOW } }',
+        4,
+        5,
+        "unknown system call 'wirte'",
+        "write",
+    ),
+    ('schema_version: 1\nsyscalls {\n groups { name: "reed" } }', 3, 17, "unknown group 'reed'", "read"),
+    ('schema_version: 1\nsyscalls { groups { name: "read" argument: "x" } }', 2, 27, "takes no argument", None),
+    (
+        'schema_version: 1\nsyscalls { groups { name: "futex_op" argument: "FUTEX_WAK" } }',
+        2,
+        48,
+        "unknown constant",
+        "FUTEX_WAKE",
+    ),
+    (
+        'schema_version: 1\nsyscalls { rules { syscall: "ioctl" action: ALLOW\n  when { argument: 1 equal: "TCGETSS" } } }',
+        3,
+        29,
+        "unknown constant 'TCGETSS'",
+        "TCGETS",
+    ),
+    (
+        'schema_version: 1\nsyscalls { rules { syscall: "ioctl" action: ALLOW\n  when { argument: 1 one_of { value: "TCGETS" value: "X_Y" } } } }',
+        3,
+        54,
+        "unknown constant 'X_Y'",
+        None,
+    ),
+    ('schema_version: 1\nsyscalls { rules { syscall: "read"\n when { argument: 3 equal: "0" } action: ALLOW } }', 3, 2, "no argument 3", None),
+    ('schema_version: 1\nsyscalls { rules { syscall: "read" } }', 2, 12, "action is missing", None),
+    ('schema_version: 1\nsyscalls { rules { syscall: "read" action: 99 } }', 2, 44, "unknown action 99", None),
+    ('schema_version: 1\nsyscalls { rules { action: ALLOW } }', 2, 12, "names no system call", None),
+    ('schema_version: 1\nsyscalls { rules { syscall: "read" action: ERRNO errno: "EPERMM" } }', 2, 57, "unknown error number", "EPERM"),
+    ('schema_version: 1\nsyscalls { rules { syscall: "read" action: TRACE } }', 2, 44, "hook", None),
+    ('schema_version: 1\nsyscalls { rules { syscall: "ptrace" action: ALLOW } }', 2, 12, "always refused", None),
+    ('schema_version: 1\nsyscalls { default_action { action: ALLOW } }', 2, 37, "danger_allow_all", None),
+    ('schema_version: 1\nfilesystem { mounts { target: "/a/../b" tmpfs {} } }', 2, 31, "not canonical", None),
+    ('schema_version: 1\nfilesystem { mounts { target: "/a" } }', 2, 14, "does not say what", None),
+    ('schema_version: 1\nfilesystem { mounts { target: "/a" bind { source: "/x" } } }', 2, 36, "kind: FILE", None),
+    (
+        'schema_version: 1\nfilesystem {\n  mounts { target: "/a" tmpfs {} }\n  mounts { target: "/a" proc {} }\n}',
+        4,
+        20,
+        "mounted twice",
+        None,
+    ),
+    (
+        'schema_version: 1\nfilesystem {\n  mounts { target: "/a/b" tmpfs {} }\n  mounts { target: "/a" tmpfs {} }\n}',
+        4,
+        20,
+        "would hide",
+        None,
+    ),
+    ('schema_version: 1\nfilesystem { libraries_for_binary: "gzip" }', 2, 36, "not absolute", None),
+    ('schema_version: 1\nnetwork { allow { address: "::1" } }', 2, 11, "BROKERED", None),
+    ('schema_version: 1\noptions { hostname: "a b" }', 2, 21, "blanks", None),
+]
+
+
+@pytest.mark.parametrize(("policy", "line", "column", "message", "suggestion"), WRONG, ids=[entry[3] for entry in WRONG])
+def test_an_error_names_place_and_closest_name(
+    policy: str, line: int, column: int | None, message: str, suggestion: str | None
+) -> None:
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_text(policy, "my.textproto")
+    error = caught.value
+    assert message in error.message
+    assert (error.source, error.line, error.suggestion) == ("my.textproto", line, suggestion)
+    assert column is None or error.column == column
+    assert str(error).startswith(f"my.textproto:{line}:")
+
+
+def test_contradictions_between_rules_name_both_lines() -> None:
+    policy = 'schema_version: 1\nsyscalls {\nrules { syscall: "read" action: ALLOW }\nrules { syscall: "read" action: KILL }\n}'
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_text(policy, "my.textproto")
+    assert (caught.value.source, caught.value.line) == ("my.textproto", 4)
+    assert "my.textproto:3" in str(caught.value)
+
+
+def test_messages_are_safe_to_print() -> None:
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_text('schema_version: 1\nsyscalls { rules { syscall: "\x1b[31m" action: ALLOW } }')
+    assert "\x1b" not in str(caught.value)
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_text("schema_version: 1\n\x1b[31m: 5")
+    assert "\x1b" not in str(caught.value)
+
+
+def test_files(tmp_path: Path) -> None:
+    path = tmp_path / "gzip.textproto"
+    path.write_text(GZIP)
+    assert Policy.load(path) == Policy.from_text(GZIP)
+    assert Policy.load(str(path)).places.rules[0] == f"{path}:6"
+    with pytest.raises(PolicyError, match="No such file") as caught:
+        Policy.load(tmp_path / "missing")
+    assert caught.value.path == str(tmp_path / "missing")
+    path.write_bytes(b"schema_version: 1\nname: '\xff'")
+    with pytest.raises(PolicyError, match="UTF-8") as caught:
+        Policy.load(path)
+    assert caught.value.line == 2
+    with pytest.raises(PolicyError, match="Is a directory"):
+        Policy.load(tmp_path)
+    path.write_bytes(b"#" * (text.MAX_TEXT + 1))
+    with pytest.raises(PolicyError, match="longer than"):
+        Policy.load(path)
+
+
+# --- canonical form ---
+
+
+def test_the_canonical_form() -> None:
+    assert Policy.from_text(GZIP).to_text() == """\
+schema_version: 1
+name: "gzip"
+syscalls {
+  rules { syscall: "ioctl" when { argument: 1 equal: "TCGETS" } action: ALLOW }
+  rules { syscall: "read" syscall: "write" action: LOG }
+  groups { name: "dynamic_startup" }
+  groups { name: "exit" }
+}
+filesystem {
+  mounts { target: "/tmp" tmpfs { size: "16M" } }
+  libraries_for_binary: "/usr/bin/gzip"
+}
+"""
+
+
+def test_long_rules_are_broken_into_lines() -> None:
+    names = ["read", "write", "lseek", "getcwd", "openat", "close", "fstat", "statx", "ioctl", "fcntl"]
+    rule = policy_pb2.Rule(syscall=names, action=policy_pb2.Rule.ALLOW)
+    message = policy_pb2.Policy(schema_version=1, syscalls=policy_pb2.SyscallPolicy(rules=[rule]))
+    written = text.format_policy(message)
+    assert max(len(line) for line in written.splitlines()) <= 120
+    assert '\n    syscall: "lseek"\n' in written
+    assert Policy.from_text(written).message == message
+
+
+@given(policies())
+def test_reading_what_was_written_gives_the_policy_back(message: policy_pb2.Policy) -> None:
+    policy = Policy.from_message(message)
+    written = policy.to_text()
+    again = Policy.from_text(written)
+    assert again == policy
+    assert again.digest == policy.digest
+    assert again.to_text() == written
+    assert written.replace("\n", "").isprintable()
+
+
+@given(st.text())
+def test_any_text_is_a_policy_or_an_error_with_a_line(policy: str) -> None:
+    try:
+        Policy.from_text(policy)
+    except PolicyError as error:
+        assert error.source == "<text>"
+        assert error.line is None or 1 <= error.line <= policy.count("\n") + 1
+
+
+@given(st.lists(st.sampled_from([*'{}<>[]:,;#"\\\n\'', "rules", "syscalls", "name", '"x"', "1", " "])).map("".join))
+def test_the_reader_of_places_takes_anything(policy: str) -> None:
+    Locations(policy).of(("syscalls", 0, "rules", 0))
+
+
+def test_places_of_fields_in_every_notation() -> None:
+    found = Locations("a <\n b: [1,\n  2] b: 'x' \"y\"\n> c: { d { } } c {d:5;d:6,} # e: 1\ne: -1")
+    expected = {
+        ("a", 0): (1, 1),
+        ("a", 0, "b", 0): (2, 6),
+        ("a", 0, "b", 1): (3, 3),
+        ("a", 0, "b", 2): (3, 9),
+        ("c", 0): (4, 3),
+        ("c", 0, "d", 0): (4, 8),
+        ("c", 1, "d", 1): (4, 25),
+        ("e", 0): (5, 4),
+        ("a", 0, "missing", 0): (1, 1),
+        ("missing", 0): None,
+    }
+    assert {path: found.of(path) for path in expected} == expected
+
+
+# --- ready-made policies ---
+
+
+def test_a_profile_is_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gzip.textproto").write_text(GZIP)
+    (tmp_path / "README.md").write_text("no policy")
+    monkeypatch.setattr(profiles, "directory", lambda: tmp_path)
+    assert profiles.names() == ("gzip",)
+    assert Policy.profile("gzip").name == "gzip"
+    for wrong, near in (("gzipp", "gzip"), ("../gzip", "gzip"), ("README.md", None)):
+        with pytest.raises(PolicyError, match="no ready-made policy") as caught:
+            Policy.profile(wrong)
+        assert caught.value.suggestion == near
+
+
+def test_every_profile_that_comes_with_the_package_is_a_policy_of_its_name() -> None:
+    for name in profiles.names():
+        assert Policy.profile(name).name == name

@@ -1,0 +1,1 @@
+"""Helpers of the tests: compiler, leftovers, expected skips, installations, code blocks of the documentation."""
