@@ -123,9 +123,7 @@ class Communication:
             return False
         room = self._output_limit - self._captured
         if len(data) > room:
-            self._supervision.kill(
-                KillReason(Cause.LIMIT, "output", self._output_limit, self._captured + len(data))
-            )
+            self._supervision.kill(KillReason(Cause.LIMIT, "output", self._output_limit, self._captured + len(data)))
             data = data[: max(room, 0)]
         self._captured += len(data)
         self._outputs[descriptor].append(data)

@@ -75,7 +75,8 @@ class PolicyError(SandboxError, ValueError):
 class SetupError(SandboxError, OSError):
     """A step of the set-up failed; the program did not run, and nothing is left behind.
 
-    `step` names the step, `errno` the error number (0 when no system call failed), `path` the object, `hint` what to do.
+    `step` names the step, `errno` the error number (0 when no system call failed), `path` the object, `hint` what to
+    do.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class SetupError(SandboxError, OSError):
 
 
 class UnsupportedError(SandboxError):
-    """What was asked cannot be enforced here, so nothing was started. `layer` names it, `remedy` says how to get it."""
+    """What was asked cannot be enforced here; nothing was started. `layer` names it, `remedy` says how to get it."""
 
     def __init__(self, layer: str, reason: str, remedy: str | None = None, *, path: str | None = None) -> None:
         self.layer, self.reason, self.remedy, self.path = layer, reason, remedy, path

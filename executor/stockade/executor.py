@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import os
@@ -17,11 +18,12 @@ from stockade.comms.channel import Channel
 from stockade.errors import PolicyError, SandboxError, UnsupportedError
 from stockade.failures import error_of
 from stockade.host import forkserver
+from stockade.host.groups import check_groups
 from stockade.kernel.architectures import X86_64, native
 from stockade.limits import Limits
 from stockade.monitor import tracer
 from stockade.monitor.hooks import Hook
-from stockade.monitor.outcome import Cause, KillReason, Outcome, SetupFailure, Status
+from stockade.monitor.outcome import Cause, Outcome, SetupFailure, Status
 from stockade.monitor.supervision import Job, Supervision
 from stockade.policy.filesystem import Plan, plan
 from stockade.policy.policy import Policy
@@ -44,10 +46,10 @@ FILTERS = 1
 class Executor:
     """Runs programs under one policy. Never changes after construction; may be used from many threads at once.
 
-    `limits` are upper bounds of each run, on top of the policy's own: the tighter one holds. `hooks` maps the hook names
-    of the policy's `trace` rules to callables. `mode` is "enforce" (a violation ends the run) or "refuse" (violations
-    are answered with EPERM and recorded, so that one run shows them all). A hook that takes longer than `hook_timeout`
-    seconds ends the run.
+    `limits` are upper bounds of each run, on top of the policy's own: the tighter one holds. `hooks` maps the hook
+    names of the policy's `trace` rules to callables. `mode` is "enforce" (a violation ends the run) or "refuse"
+    (violations are answered with EPERM and recorded, so that one run shows them all). A hook that takes longer than
+    `hook_timeout` seconds ends the run.
 
     Raises PolicyError when policy, hooks or mode do not fit together, and UnsupportedError when this version or this
     host cannot enforce what is asked.
@@ -107,9 +109,9 @@ class Executor:
         `cwd` are paths inside the box; nothing else is inherited. `executable` may be an open descriptor. There is no
         shell.
 
-        Raises SetupError (the program never ran), UnsupportedError, PolicyError, MonitorError; subprocess.TimeoutExpired
-        after `timeout` seconds; and with `check` ViolationError, LimitError or subprocess.CalledProcessError. Those that
-        come from a run carry its `.result`.
+        Raises SetupError (the program never ran), UnsupportedError, PolicyError, MonitorError;
+        subprocess.TimeoutExpired after `timeout` seconds; and with `check` ViolationError, LimitError or
+        subprocess.CalledProcessError. Those that come from a run carry its `.result`.
         """
         if input is not None:
             if stdin is not None:
@@ -206,6 +208,7 @@ class Executor:
         """The plan, and the requests without and with a spare."""
         message = self.policy.message
         made = plan(message)
+        check_groups(source for _, source, _ in made.binds())
         return made, (fork_request(message, made, spare=False), fork_request(message, made, spare=True))
 
     def _next_request(self) -> tuple[Plan, bytes]:
@@ -232,9 +235,7 @@ class Executor:
     ) -> Result:
         error = error_of(outcome.setup, used) if outcome.setup else None
         hint = getattr(error, "hint", None) or getattr(error, "remedy", None) or ""
-        facts = RunFacts(
-            self.policy, self.mode, self.limits, supervision.pid, started_at, supervision.readback, hint
-        )
+        facts = RunFacts(self.policy, self.mode, self.limits, supervision.pid, started_at, supervision.readback, hint)
         return Result(args, stdout, stderr, outcome, facts)
 
 
@@ -258,10 +259,8 @@ def _send(
     try:
         forkserver.request_fork(request, its.fileno())
         its.close()
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the set-up has failed already; its last words wait to be read
             ours.send(encode(Command(launch=launch)), descriptors)
-        except BrokenPipeError:
-            pass  # the set-up has failed already; its last words wait to be read
     except BaseException:
         its.close()
         ours.close()
@@ -278,7 +277,7 @@ def _checked_hooks(wanted: Sequence[str], hooks: Mapping[str, Hook]) -> Mapping[
     for name in wanted:
         if name not in hooks:
             raise PolicyError(
-                f"the policy traces with the hook {name!r}, which the executor was not given; pass hooks={{{name!r}: …}}"
+                f"the policy asks the hook {name!r}, which the executor was not given; pass hooks={{{name!r}: …}}"
             )
     for name, hook in hooks.items():
         if name not in wanted:

@@ -17,7 +17,10 @@ def error_of(failure: SetupFailure, plan: Plan) -> SandboxError:
     if known is not None:
         layer, text = known
         return UnsupportedError(
-            layer, f"{failure.step}: {reason(failure.errno, failure.path, failure.detail)}", text, path=failure.path or None
+            layer,
+            f"{failure.step}: {reason(failure.errno, failure.path, failure.detail)}",
+            text,
+            path=failure.path or None,
         )
     path, detail, hint = failure.path or None, failure.detail, None
     if failure.step in _EXEC_STEPS and failure.errno and failure.path and not failure.path.startswith("descriptor "):

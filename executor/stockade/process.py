@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
@@ -141,10 +142,9 @@ class Process:
     def _take_files_back(self) -> None:
         """communicate works on the descriptors themselves."""
         if self.stdin is not None:
-            try:
+            # The program may have closed its end, or the caller this one.
+            with contextlib.suppress(BrokenPipeError, ValueError):
                 self.stdin.flush()
-            except (BrokenPipeError, ValueError):
-                pass  # the program has closed its end, or the caller has closed this one
         for name in ("stdin", "stdout", "stderr"):
             file = getattr(self, name)
             if file is not None:
@@ -249,7 +249,5 @@ class Process:
 
 
 def _close_quietly(file: IO[Any]) -> None:
-    try:
+    with contextlib.suppress(BrokenPipeError):  # unwritten input of a program that has gone
         file.close()
-    except BrokenPipeError:
-        pass  # unwritten input of a program that has gone

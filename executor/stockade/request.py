@@ -19,7 +19,6 @@ from stockade.sandboxee.launch import program_digest
 if TYPE_CHECKING:
     from _typeshed import StrOrBytesPath
 
-Arguments = "StrOrBytesPath | Sequence[StrOrBytesPath]"
 DEFAULT_HOSTNAME = "stockade"
 DEFAULT_UMASK = 0o022
 
@@ -43,11 +42,13 @@ def fork_request(message: policy_pb2.Policy, plan: Plan, *, spare: bool) -> byte
         loopback=network.mode == policy_pb2.Network.LOOPBACK,
     )
     template = plan.template.SerializeToString(deterministic=True)
-    return comms_pb2.ForkRequest(template=template, run_mounts=plan.run_mounts, box=box, spare=spare).SerializeToString()
+    return comms_pb2.ForkRequest(
+        template=template, run_mounts=plan.run_mounts, box=box, spare=spare
+    ).SerializeToString()
 
 
 def reachable_rlimits(limits: Limits) -> dict[int, tuple[int, int]]:
-    """The resource limits to set. The default of open files yields to a lower hard limit; what was asked for does not."""
+    """The resource limits to set. The default of open files yields to a lower hard limit; what was asked does not."""
     wanted = limits.rlimits()
     for number, (value, _) in list(wanted.items()):
         hard = resource.getrlimit(number)[1]
@@ -72,8 +73,7 @@ def make_launch(
     executable: StrOrBytesPath | int | IO[Any] | None,
 ) -> Launch:
     """The Launch message for one run, without its descriptors. Raises ValueError for what no exec can carry."""
-    single = isinstance(args, (str, bytes, os.PathLike))
-    argv = [os.fsencode(argument) for argument in ([args] if single else args)]  # type: ignore[union-attr, list-item]
+    argv = [os.fsencode(each) for each in ([args] if isinstance(args, (str, bytes, os.PathLike)) else args)]
     if not argv or not argv[0]:
         raise ValueError("args is empty: the program to run is missing")
     name, by_descriptor = argv[0], False

@@ -20,6 +20,8 @@ Violation = report_pb2.Violation
 Layer = report_pb2.Layer
 Usage = report_pb2.Usage
 
+__all__ = ["Layer", "Result", "RunFacts", "Status", "Usage", "Violation", "layers_of"]
+
 SCHEMA_VERSION = 1
 _NAMESPACE_NAMES = {"user": "user", "mnt": "mount", "pid": "pid", "net": "network", "ipc": "ipc", "uts": "uts"}
 _NOT_ASKED = ("landlock", "cgroup", "apparmor", "selinux")
@@ -100,9 +102,7 @@ class Result(subprocess.CompletedProcess[Any]):
 
         for violation in self._outcome.violations:
             if violation.kind in (Violation.SYSCALL, Violation.ARCHITECTURE):
-                call = Call(
-                    violation.syscall, violation.number, violation.architecture, tuple(violation.raw_arguments)
-                )
+                call = Call(violation.syscall, violation.number, violation.architecture, tuple(violation.raw_arguments))
                 violation.nearest_rule.CopyFrom(nearest_rule(self._facts.policy, call))
                 violation.patch.CopyFrom(patch(self._facts.policy, call))
             else:
@@ -140,7 +140,7 @@ class Result(subprocess.CompletedProcess[Any]):
                 reason.signal, reason.si_code = outcome.signal, outcome.si_code
                 reason.fault_address, reason.core = outcome.fault_address, outcome.core
             case Status.VIOLATION:
-                reason.violation = Violation.Kind.ValueType(outcome.violation_kind)
+                reason.violation = outcome.violation_kind
             case Status.TIMEOUT | Status.LIMIT:
                 reason.limit = self.limit or ""
             case Status.EXTERNAL_KILL:
@@ -160,7 +160,7 @@ class Result(subprocess.CompletedProcess[Any]):
         arguments = self.args if isinstance(self.args, Sequence) and not isinstance(self.args, str) else [self.args]
         report = report_pb2.Report(
             schema_version=SCHEMA_VERSION,
-            status=report_pb2.Status.ValueType(self.status.value),
+            status=self.status.message_value,
             reason=self.reason,
             returncode=self.returncode,
             argv=[escape(argument if isinstance(argument, bytes) else str(argument)) for argument in arguments],
@@ -203,7 +203,7 @@ class Result(subprocess.CompletedProcess[Any]):
         return format_report(self.to_proto(), width)
 
     def check_returncode(self) -> None:
-        """Raise ViolationError, LimitError or subprocess.CalledProcessError unless the program ended with exit code 0."""
+        """Raise ViolationError, LimitError or CalledProcessError unless the program ended with exit code 0."""
         if self.status is Status.OK and self.returncode == 0:
             return
         if self.status is Status.VIOLATION:

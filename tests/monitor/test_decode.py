@@ -175,7 +175,7 @@ def test_argument_arrays(memory: OwnMemory) -> None:
     assert text == 'execve("/bin/sh", [' + '"sh", ' * 16 + "…], [0x10 (unreadable)])"
 
 
-def address_bytes(family: int, address: object) -> bytes:
+def address_bytes(family: int, address: tuple[str, int] | str) -> bytes:
     """The bytes that the kernel would see: made by libc, read back from a real socket's own name."""
     with socket.socket(family, socket.SOCK_DGRAM) as bound:
         bound.bind(address)
@@ -186,11 +186,12 @@ def address_bytes(family: int, address: object) -> bytes:
 
 def test_socket_addresses_of_the_kernel(memory: OwnMemory, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
-    for family, address, text in [
+    cases: list[tuple[int, tuple[str, int] | str, str]] = [
         (socket.AF_INET, ("127.0.0.1", 0), "{AF_INET, 127.0.0.1 port "),
         (socket.AF_UNIX, path, f'{{AF_UNIX, "{path}"}}'),
         (socket.AF_UNIX, f"\0stockade-test-{os.getpid()}\n", f'{{AF_UNIX, abstract "stockade-test-{os.getpid()}\\n"}}'),
-    ]:
+    ]
+    for family, address, text in cases:
         raw = address_bytes(family, address)
         assert f"bind(999, {text}" in shown(memory, "bind", 999, memory.place(raw), len(raw))
 

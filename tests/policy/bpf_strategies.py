@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from stockade.kernel.architectures import AARCH64, X32_BIT, X86_64, Architecture
+from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
 from stockade.policy.rules import (
     KILL,
     MODES,
@@ -18,7 +19,6 @@ from stockade.policy.rules import (
     ResolvedPolicy,
     ResolvedRule,
 )
-from stockade.policy.verdicts import FREE_EXEC_COOKIE
 
 ALLOW = Action(Kind.ALLOW)
 HOOKS = ("first", "second")
@@ -115,3 +115,20 @@ def policy(
 ) -> ResolvedPolicy:
     """Shorthand for a policy of these rules and nothing else: no always-refused rows."""
     return ResolvedPolicy(architecture, mode, rules, default, unknown, max(architecture.names), tuple(hooks))
+
+
+# Every kind of comparison on the calls and arguments where it matters.
+CHECKED = policy(
+    rule("ioctl", Action(Kind.ERRNO, errno=13), condition(1, 32, Op.EQUAL, 0x5412)),
+    rule("ioctl", ALLOW, condition(1, 32, Op.LESS, 0x5500)),
+    rule("mmap", ALLOW, condition(0, 64, Op.LESS, (1 << 32) + 6), condition(2, 64, Op.MASKED, 0, mask=REGISTER ^ 3)),
+    rule("lseek", ALLOW, condition(1, 64, Op.GREATER, (1 << 33) + 5)),
+    rule("lseek", Action(Kind.TRACE, hook="first"), condition(1, 64, Op.EQUAL, 1 << 33)),
+    rule("chmod", ALLOW, condition(1, 16, Op.ONE_OF, 0o644, 0o755)),
+    rule("futex", ALLOW, condition(1, 32, Op.MASKED, 0x10009, mask=0x1007F)),
+    rule("clone", Action(Kind.LOG), condition(0, 32, Op.NOT_MASKED, 0, mask=0x7E020000)),
+    rule("read", ALLOW),
+    rule("write", Action(Kind.TRAP)),
+    default=Action(Kind.ERRNO, errno=1),
+    unknown=Action(Kind.ERRNO, errno=38),
+)

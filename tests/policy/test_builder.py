@@ -127,9 +127,7 @@ RULES: list[tuple[Callable[[PolicyBuilder], PolicyBuilder], Rule, str]] = [
     ),
     (
         lambda b: b.trace("connect", "ask", arg(0) == 3),
-        Rule(
-            syscall=["connect"], when=[policy_pb2.Condition(argument=0, equal="3")], action=Rule.TRACE, hook="ask"
-        ),
+        Rule(syscall=["connect"], when=[policy_pb2.Condition(argument=0, equal="3")], action=Rule.TRACE, hook="ask"),
         'trace("connect", "ask", arg(0) == 3)',
     ),
     (lambda b: b.log_syscall("openat"), Rule(syscall=["openat"], action=Rule.LOG), 'log_syscall("openat")'),
@@ -167,9 +165,7 @@ def test_explicit_rules_come_before_groups_in_any_order_of_calls() -> None:
         (lambda b: b.danger_default_allow_all(), policy_pb2.DefaultAction(action=Rule.ALLOW, danger_allow_all=True)),
     ],
 )
-def test_default_actions(
-    call: Callable[[PolicyBuilder], PolicyBuilder], action: policy_pb2.DefaultAction
-) -> None:
+def test_default_actions(call: Callable[[PolicyBuilder], PolicyBuilder], action: policy_pb2.DefaultAction) -> None:
     policy = call(PolicyBuilder()).build()
     assert policy.message.syscalls.default_action == action
     assert policy.evaluate("getcwd").action.kind.name == Rule.Action.Name(action.action)

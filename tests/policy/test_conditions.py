@@ -18,7 +18,11 @@ FORMS: list[tuple[Condition, str, str]] = [
     (arg(5) > -1, "greater", "arg(5) > -1"),
     (arg(5) >= "O_CREAT|0x5", "greater_or_equal", 'arg(5) >= "O_CREAT|0x5"'),
     (arg(1).one_of("F_GETFD", 3), "one_of", 'arg(1).one_of("F_GETFD", 3)'),
-    (arg(3).masked("MAP_SHARED|MAP_PRIVATE", "MAP_PRIVATE"), "masked", 'arg(3).masked("MAP_SHARED|MAP_PRIVATE", "MAP_PRIVATE")'),
+    (
+        arg(3).masked("MAP_SHARED|MAP_PRIVATE", "MAP_PRIVATE"),
+        "masked",
+        'arg(3).masked("MAP_SHARED|MAP_PRIVATE", "MAP_PRIVATE")',
+    ),
     (arg(2).only_bits("PROT_READ|PROT_WRITE"), "no_bits_outside", 'arg(2).only_bits("PROT_READ|PROT_WRITE")'),
 ]
 
@@ -44,7 +48,7 @@ def test_a_condition_knows_its_argument_and_values() -> None:
     [
         lambda: arg(0) == 1 and arg(1) == 2,
         lambda: 1 < arg(0) < 5,
-        lambda: not (arg(0) == 1),
+        lambda: not (arg(0) == 1),  # noqa: SIM201
         lambda: arg(0) and (arg(1) == 2),
     ],
     ids=["and", "chain", "not", "bare"],
@@ -63,7 +67,7 @@ def test_joining_conditions_in_python_is_an_error_and_never_drops_one(misuse: Ca
         (lambda: arg(0) == 2**64, "64 bits"),
         (lambda: arg(0) == -(2**63) - 1, "64 bits"),
         (lambda: arg(0) == True, "cannot be compared"),  # noqa: E712
-        (lambda: arg(0) == arg(1), "cannot be compared"),
+        (lambda: arg(0) == arg(1), "cannot be compared"),  # type: ignore[operator]
         (lambda: arg(0) == b"x", "cannot be compared"),
         (lambda: arg(0) == "", "empty"),
         (lambda: arg(0) == "O_RDONLY||O_CREAT", "empty"),
@@ -92,7 +96,14 @@ def test_values_of_gives_one_value_for_each_architecture_that_has_the_symbol() -
 
 @pytest.mark.parametrize(
     ("mask", "value", "fits"),
-    [("6", "4", True), ("6", "1", False), ("-1", "5", True), ("0xfffffe7f", "1", True), ("1", "0", True), ("0x180", "-1", False)],
+    [
+        ("6", "4", True),
+        ("6", "1", False),
+        ("-1", "5", True),
+        ("0xfffffe7f", "1", True),
+        ("1", "0", True),
+        ("0x180", "-1", False),
+    ],
 )
 def test_fits_mask(mask: str, value: str, fits: bool) -> None:
     assert fits_mask(mask, value) is fits
@@ -100,7 +111,16 @@ def test_fits_mask(mask: str, value: str, fits: bool) -> None:
 
 @pytest.mark.parametrize(
     ("expression", "source"),
-    [("5", "5"), ("-1", "-1"), ("0x5401", "0x5401"), ("0", "0"), ("0o755", '"0o755"'), ("A|B", '"A|B"'), ("05", '"05"'), ("--1", '"--1"')],
+    [
+        ("5", "5"),
+        ("-1", "-1"),
+        ("0x5401", "0x5401"),
+        ("0", "0"),
+        ("0o755", '"0o755"'),
+        ("A|B", '"A|B"'),
+        ("05", '"05"'),
+        ("--1", '"--1"'),
+    ],
 )
 def test_literals_are_python_source(expression: str, source: str) -> None:
     assert literal(expression) == source

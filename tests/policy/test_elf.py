@@ -33,10 +33,10 @@ def by_pyelftools(path: Path) -> tuple[object, ...]:
         segments = list(elf.iter_segments())
         interpreter = next((s.get_interp_name() for s in segments if isinstance(s, InterpSegment)), None)
         tags = [tag for s in segments if isinstance(s, DynamicSegment) for tag in s.iter_tags()]
-        needed = tuple(tag.needed for tag in tags if tag.entry.d_tag == "DT_NEEDED")
-        soname = next((tag.soname for tag in tags if tag.entry.d_tag == "DT_SONAME"), None)
-        runpath = next((tag.runpath for tag in tags if tag.entry.d_tag == "DT_RUNPATH"), "")
-        rpath = next((tag.rpath for tag in tags if tag.entry.d_tag == "DT_RPATH"), "")
+        # Values that pyelftools sets by name, which type checkers do not see.
+        found = {tag.entry.d_tag: getattr(tag, tag.entry.d_tag[3:].lower(), None) for tag in tags}
+        needed = tuple(getattr(tag, "needed") for tag in tags if tag.entry.d_tag == "DT_NEEDED")  # noqa: B009
+        soname, rpath, runpath = found.get("DT_SONAME"), found.get("DT_RPATH", ""), found.get("DT_RUNPATH", "")
         paths = [tuple(dict.fromkeys(part for part in text.split(":") if part)) for text in (rpath, runpath)]
         return elf.elfclass, interpreter, needed, soname, *paths
 

@@ -6,9 +6,9 @@ import pytest
 
 from policy.bpf_strategies import ALLOW, condition, policy, rule
 from stockade.kernel.architectures import AARCH64, X32_BIT, X86_64, Architecture
+from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
 from stockade.policy.evaluate import DecidedBy, evaluate
 from stockade.policy.rules import KILL, Action, Kind, Op, Origin, ResolvedPolicy, ResolvedRule
-from stockade.policy.verdicts import FREE_EXEC_COOKIE
 
 EPERM = Action(Kind.ERRNO, errno=1)
 TIOCSTI = 0x5412

@@ -1,4 +1,4 @@
-"""The group table: each group against the neighbours of what it allows, and the start-up groups against real programs."""
+"""The group table: each group against the neighbours of what it allows, and start-up groups against real programs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PRIVATE = "MAP_PRIVATE|MAP_ANONYMOUS"
 
 def group_policy(name: str, *arguments: str) -> Policy:
     """A policy with this group and nothing else."""
-    text = f'schema_version: 1 syscalls {{ groups {{ name: "{name}" {" ".join(f"argument: {a!r}" for a in arguments)} }} }}'
-    return Policy.from_text(text)
+    given = " ".join(f"argument: {argument!r}" for argument in arguments)
+    return Policy.from_text(f'schema_version: 1 syscalls {{ groups {{ name: "{name}" {given} }} }}')
 
 
 def example_arguments(name: str) -> tuple[str, ...]:
@@ -102,7 +102,11 @@ NEIGHBOURS: list[tuple[str, tuple[str | tuple[object, ...], ...], tuple[str | tu
     ("unlink", ("unlinkat",), ("renameat",)),
     ("rename", ("renameat", "renameat2"), ("linkat",)),
     ("mkdir", ("mkdirat",), ("mknodat",)),
-    ("make_fifo", (("mknodat", 0, 0, "S_IFIFO|0o644"),), (("mknodat", 0, 0, "S_IFCHR|0o644"), ("mknodat", 0, 0, "S_IFREG"))),
+    (
+        "make_fifo",
+        (("mknodat", 0, 0, "S_IFIFO|0o644"),),
+        (("mknodat", 0, 0, "S_IFCHR|0o644"), ("mknodat", 0, 0, "S_IFREG")),
+    ),
     ("chmod", ("fchmod", "fchmodat", "fchmodat2"), ("fchown",)),
     ("utime", ("utimensat",), ("fchmod",)),
     ("time", ("clock_gettime", "clock_getres"), ("clock_settime", "clock_nanosleep")),
@@ -110,7 +114,11 @@ NEIGHBOURS: list[tuple[str, tuple[str | tuple[object, ...], ...], tuple[str | tu
     ("kill", ("kill", "tgkill"), ("rt_sigqueueinfo", "pidfd_send_signal")),
     ("get_ids", ("getuid", "getresgid", "getgroups"), ("setuid", "setgroups")),
     ("get_pids", ("getpid", "gettid"), ("getsid",)),
-    ("get_rlimit", (("prlimit64", 0, 3, 0, 1),), (("prlimit64", 0, 3, 1, 0), ("prlimit64", 0, 3, 1 << 32, 0), "setrlimit")),
+    (
+        "get_rlimit",
+        (("prlimit64", 0, 3, 0, 1),),
+        (("prlimit64", 0, 3, 1, 0), ("prlimit64", 0, 3, 1 << 32, 0), "setrlimit"),
+    ),
     ("set_rlimit", (("prlimit64", 0, 3, 1, 0), "setrlimit"), ("setpriority",)),
     (
         "get_random",
@@ -146,7 +154,11 @@ NEIGHBOURS: list[tuple[str, tuple[str | tuple[object, ...], ...], tuple[str | tu
     ("pkey_mprotect_without_exec", (("pkey_mprotect", 0, 1, RW),), (("pkey_mprotect", 0, 1, RX), "mprotect")),
     ("danger_pkey_mprotect_with_exec", (("pkey_mprotect", 0, 1, RWX),), ("mprotect",)),
     ("mlock", ("mlock", "mlock2", "munlock"), ("mlockall",)),
-    ("wipe_on_fork", (("madvise", 0, 0, "MADV_WIPEONFORK"), ("madvise", 0, 0, -1)), (("madvise", 0, 0, "MADV_DONTNEED"),)),
+    (
+        "wipe_on_fork",
+        (("madvise", 0, 0, "MADV_WIPEONFORK"), ("madvise", 0, 0, -1)),
+        (("madvise", 0, 0, "MADV_DONTNEED"),),
+    ),
     (
         "system_malloc",
         (
@@ -178,10 +190,22 @@ NEIGHBOURS: list[tuple[str, tuple[str | tuple[object, ...], ...], tuple[str | tu
         (("mmap", 0, 1, RW, f"{PRIVATE}|MAP_FIXED"), ("madvise", 0, 1, "MADV_WIPEONFORK"), "gettid"),
         (("mmap", 0, 1, RW, "MAP_PRIVATE|MAP_FIXED"), ("openat", 0, 0, 0), ("madvise", 0, 1, "MADV_FREE")),
     ),
-    ("shared_memory", (("mmap", 0, 1, RW, "MAP_SHARED"),), (("mmap", 0, 1, RX, "MAP_SHARED"), ("mmap", 0, 1, RW, PRIVATE))),
-    ("shared_memory_comms", (("futex", 0, "FUTEX_WAIT"), ("futex", 0, "FUTEX_WAKE|FUTEX_PRIVATE_FLAG")), (("futex", 0, "FUTEX_REQUEUE"),)),
+    (
+        "shared_memory",
+        (("mmap", 0, 1, RW, "MAP_SHARED"),),
+        (("mmap", 0, 1, RX, "MAP_SHARED"), ("mmap", 0, 1, RW, PRIVATE)),
+    ),
+    (
+        "shared_memory_comms",
+        (("futex", 0, "FUTEX_WAIT"), ("futex", 0, "FUTEX_WAKE|FUTEX_PRIVATE_FLAG")),
+        (("futex", 0, "FUTEX_REQUEUE"),),
+    ),
     ("log_forwarding", (("kill", 0, "SIGABRT"), "write"), (("kill", 0, "SIGKILL"), ("kill", 1, "SIGABRT"))),
-    ("restartable_sequences", ("rseq", ("rt_sigprocmask", "SIG_SETMASK")), (("rt_sigprocmask", "SIG_BLOCK"), "sched_setaffinity")),
+    (
+        "restartable_sequences",
+        ("rseq", ("rt_sigprocmask", "SIG_SETMASK")),
+        (("rt_sigprocmask", "SIG_BLOCK"), "sched_setaffinity"),
+    ),
     ("restartable_sequences_with_slow_fences", ("sched_setaffinity",), ("setpriority",)),
     (
         "static_startup",

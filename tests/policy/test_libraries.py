@@ -107,6 +107,54 @@ def test_rpath_reaches_the_libraries_of_libraries_and_runpath_does_not(
     )
 
 
+def test_a_runpath_hides_the_rpaths_of_those_above(public_tmp: Path) -> None:
+    shared(public_tmp / "lib", "int g(void) { return 7; }", name="libg.so")
+    shared(public_tmp / "lib", "int g(void); int f(void) { return g(); }", "-lg", "-Wl,-rpath,/no/such/directory")
+    options = (f"-Wl,-rpath,{public_tmp}/lib,--disable-new-dtags", "-Wl,--allow-shlib-undefined")
+    path = program(public_tmp, public_tmp / "lib", *options)
+    assert subprocess.run([path], capture_output=True).returncode == 127
+    assert [missing.name for missing in libraries_for_binary(str(path)).missing] == ["libg.so"]
+
+
+def test_a_file_with_both_has_only_its_runpath(public_tmp: Path) -> None:
+    directory = bytes(shared(public_tmp / "lib").parent)
+    strings = b"\0libf.so\0" + directory + b"\0/no/such/directory\0"
+    needed, rpath, runpath = (1, 1), (15, strings.index(directory)), (29, strings.index(b"/no/such"))
+    path = public_tmp / "made"
+    for tags, found in [([needed, rpath], True), ([needed, rpath, runpath], False)]:
+        path.write_bytes(make_elf(dynamic=tags, strings=strings))
+        assert (libraries_for_binary(str(path)).missing == ()) is found
+
+
+def test_nor_do_its_libraries_have_its_rpath(public_tmp: Path) -> None:
+    deep = shared(public_tmp / "deep", "int g(void) { return 7; }", name="libg.so").parent
+    needs_g = "int g(void); int f(void) { return g(); }"
+    directory = shared(public_tmp / "lib", needs_g, f"-L{deep}", "-lg").parent
+    strings = (
+        b"\0libf.so\0" + b"\0".join([bytes(deep), bytes(directory), bytes(deep) + b":" + bytes(directory)]) + b"\0"
+    )
+    both = strings.index(bytes(deep) + b":")
+    path = public_tmp / "made"
+    path.write_bytes(make_elf(dynamic=[(1, 1), (15, both)], strings=strings))
+    assert libraries_for_binary(str(path)).missing == ()
+    runpath = strings.index(bytes(directory))
+    path.write_bytes(make_elf(dynamic=[(1, 1), (15, both), (29, runpath)], strings=strings))
+    assert [missing.name for missing in libraries_for_binary(str(path)).missing] == ["libg.so"]
+
+
+def test_a_loader_for_another_machine(public_tmp: Path) -> None:
+    loader = public_tmp / "loader"
+    path = public_tmp / "made"
+    path.write_bytes(make_elf(interpreter=bytes(loader) + b"\0"))
+    image = bytearray(make_elf())
+    loader.write_bytes(image)
+    assert str(loader) in inside(libraries_for_binary(str(path)))
+    image[18] = 183
+    loader.write_bytes(image)
+    with pytest.raises(PolicyError, match="no loader for x86_64"):
+        libraries_for_binary(str(path))
+
+
 def test_files_that_are_no_libraries_for_it_are_passed_over(public_tmp: Path) -> None:
     shared(public_tmp / "right")
     (public_tmp / "text").mkdir()

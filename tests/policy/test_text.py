@@ -73,27 +73,41 @@ WRONG = [
         "FUTEX_WAKE",
     ),
     (
-        'schema_version: 1\nsyscalls { rules { syscall: "ioctl" action: ALLOW\n  when { argument: 1 equal: "TCGETSS" } } }',
+        'schema_version: 1\nsyscalls { rules { syscall: "ioctl" action: ALLOW\n'
+        '  when { argument: 1 equal: "TCGETSS" } } }',
         3,
         29,
         "unknown constant 'TCGETSS'",
         "TCGETS",
     ),
     (
-        'schema_version: 1\nsyscalls { rules { syscall: "ioctl" action: ALLOW\n  when { argument: 1 one_of { value: "TCGETS" value: "X_Y" } } } }',
+        'schema_version: 1\nsyscalls { rules { syscall: "ioctl" action: ALLOW\n'
+        '  when { argument: 1 one_of { value: "TCGETS" value: "X_Y" } } } }',
         3,
         54,
         "unknown constant 'X_Y'",
         None,
     ),
-    ('schema_version: 1\nsyscalls { rules { syscall: "read"\n when { argument: 3 equal: "0" } action: ALLOW } }', 3, 2, "no argument 3", None),
+    (
+        'schema_version: 1\nsyscalls { rules { syscall: "read"\n when { argument: 3 equal: "0" } action: ALLOW } }',
+        3,
+        2,
+        "no argument 3",
+        None,
+    ),
     ('schema_version: 1\nsyscalls { rules { syscall: "read" } }', 2, 12, "action is missing", None),
     ('schema_version: 1\nsyscalls { rules { syscall: "read" action: 99 } }', 2, 44, "unknown action 99", None),
-    ('schema_version: 1\nsyscalls { rules { action: ALLOW } }', 2, 12, "names no system call", None),
-    ('schema_version: 1\nsyscalls { rules { syscall: "read" action: ERRNO errno: "EPERMM" } }', 2, 57, "unknown error number", "EPERM"),
+    ("schema_version: 1\nsyscalls { rules { action: ALLOW } }", 2, 12, "names no system call", None),
+    (
+        'schema_version: 1\nsyscalls { rules { syscall: "read" action: ERRNO errno: "EPERMM" } }',
+        2,
+        57,
+        "unknown error number",
+        "EPERM",
+    ),
     ('schema_version: 1\nsyscalls { rules { syscall: "read" action: TRACE } }', 2, 44, "hook", None),
     ('schema_version: 1\nsyscalls { rules { syscall: "ptrace" action: ALLOW } }', 2, 12, "always refused", None),
-    ('schema_version: 1\nsyscalls { default_action { action: ALLOW } }', 2, 37, "danger_allow_all", None),
+    ("schema_version: 1\nsyscalls { default_action { action: ALLOW } }", 2, 37, "danger_allow_all", None),
     ('schema_version: 1\nfilesystem { mounts { target: "/a/../b" tmpfs {} } }', 2, 31, "not canonical", None),
     ('schema_version: 1\nfilesystem { mounts { target: "/a" } }', 2, 14, "does not say what", None),
     ('schema_version: 1\nfilesystem { mounts { target: "/a" bind { source: "/x" } } }', 2, 36, "kind: FILE", None),
@@ -117,7 +131,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("policy", "line", "column", "message", "suggestion"), WRONG, ids=[entry[3] for entry in WRONG])
+@pytest.mark.parametrize(
+    ("policy", "line", "column", "message", "suggestion"), WRONG, ids=[entry[3] for entry in WRONG]
+)
 def test_an_error_names_place_and_closest_name(
     policy: str, line: int, column: int | None, message: str, suggestion: str | None
 ) -> None:
@@ -131,7 +147,8 @@ def test_an_error_names_place_and_closest_name(
 
 
 def test_contradictions_between_rules_name_both_lines() -> None:
-    policy = 'schema_version: 1\nsyscalls {\nrules { syscall: "read" action: ALLOW }\nrules { syscall: "read" action: KILL }\n}'
+    rules = 'rules { syscall: "read" action: ALLOW }\nrules { syscall: "read" action: KILL }\n'
+    policy = f"schema_version: 1\nsyscalls {{\n{rules}}}"
     with pytest.raises(PolicyError) as caught:
         Policy.from_text(policy, "my.textproto")
     assert (caught.value.source, caught.value.line) == ("my.textproto", 4)
@@ -170,7 +187,9 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_the_canonical_form() -> None:
-    assert Policy.from_text(GZIP).to_text() == """\
+    assert (
+        Policy.from_text(GZIP).to_text()
+        == """\
 schema_version: 1
 name: "gzip"
 syscalls {
@@ -184,6 +203,7 @@ filesystem {
   libraries_for_binary: "/usr/bin/gzip"
 }
 """
+    )
 
 
 def test_long_rules_are_broken_into_lines() -> None:
@@ -216,7 +236,7 @@ def test_any_text_is_a_policy_or_an_error_with_a_line(policy: str) -> None:
         assert error.line is None or 1 <= error.line <= policy.count("\n") + 1
 
 
-@given(st.lists(st.sampled_from([*'{}<>[]:,;#"\\\n\'', "rules", "syscalls", "name", '"x"', "1", " "])).map("".join))
+@given(st.lists(st.sampled_from([*"{}<>[]:,;#\"\\\n'", "rules", "syscalls", "name", '"x"', "1", " "])).map("".join))
 def test_the_reader_of_places_takes_anything(policy: str) -> None:
     Locations(policy).of(("syscalls", 0, "rules", 0))
 

@@ -23,6 +23,14 @@ def program(directory: Path, library_directory: Path, *options: str, source: str
     """Compile a program that needs libf.so into `directory`."""
     directory.mkdir(exist_ok=True, parents=True)
     (directory / "main.c").write_text(source)
-    command = ["gcc", "-o", directory / "main", directory / "main.c", f"-L{library_directory}", "-lf", *options]
+    command: list[str | Path] = [
+        "gcc",
+        "-o",
+        directory / "main",
+        directory / "main.c",
+        f"-L{library_directory}",
+        "-lf",
+        *options,
+    ]
     subprocess.run(command, check=True)
     return directory / "main"

@@ -24,7 +24,9 @@ class ForkserverClient:
     def __init__(self) -> None:
         if not sys.executable:
             hint = "set sys.executable to a Python interpreter before the first run"
-            raise SetupError("forkserver", 2, "sys.executable", hint, detail="this process does not know its interpreter")
+            raise SetupError(
+                "forkserver", 2, "sys.executable", hint, detail="this process does not know its interpreter"
+            )
         ours, its = Channel.pair()
         owner = os.pidfd_open(os.getpid())
         try:

@@ -11,6 +11,10 @@ _USER_NAMESPACES = (
     "Ubuntu `sysctl kernel.apparmor_restrict_unprivileged_userns=0`; in a container allow them in its seccomp and "
     "AppArmor profile (Docker: `--security-opt seccomp=unconfined --security-opt apparmor=unconfined`)"
 )
+_TRACING = (
+    "allow tracing of own children: `sysctl kernel.yama.ptrace_scope=1`, or in a container `--cap-add SYS_PTRACE`; a "
+    "program that is already traced cannot be monitored"
+)
 _KERNEL = "stockade needs Linux 5.12 or newer with namespaces and seccomp"
 
 # (step, errors) → (layer, remedy)
@@ -27,8 +31,7 @@ _REMEDIES: tuple[tuple[str, frozenset[int], str, str], ...] = (
         "seize",
         frozenset((EPERM,)),
         "ptrace",
-        "allow tracing of own children: `sysctl kernel.yama.ptrace_scope=1`, or in a container `--cap-add SYS_PTRACE`; "
-        "a program that is already traced cannot be monitored",
+        _TRACING,
     ),
 )
 

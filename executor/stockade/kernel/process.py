@@ -170,7 +170,7 @@ def get_resource_limit(pid: int, resource: int) -> tuple[int, int]:
 
 
 def process_vm_readv(pid: int, address: int, size: int) -> bytes:
-    """process_vm_readv(2): up to `size` bytes at `address`; fewer when the mapping ends. EFAULT when nothing is there."""
+    """process_vm_readv(2): up to `size` bytes at `address`; fewer where the mapping ends. EFAULT for none."""
     buffer = ctypes.create_string_buffer(size)
     local = _IoVector(ctypes.addressof(buffer), size)
     remote = _IoVector(address, size)
@@ -206,7 +206,7 @@ def prepare_execveat(
 
 
 def read_small_file(path: str, directory: int | None = None, size: int = 65536) -> bytes:
-    """Read a file of the kernel's (proc, sys) in one read, without buffering. `directory` is a descriptor to start at."""
+    """Read a file of the kernel's (proc, sys) in one read. `directory` is a descriptor to start at."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     try:
         return os.read(descriptor, size)

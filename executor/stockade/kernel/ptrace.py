@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 
-from stockade.kernel.calls import Address, Int, Long, system_call
+from stockade.kernel.calls import Address, Long, system_call
 
 PTRACE_CONT = 7
 PTRACE_SYSCALL = 24
@@ -80,9 +80,9 @@ class Registers(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_uint64)
         for name in (
-            "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss "
-            "fs_base gs_base ds es fs gs"
-        ).split()
+            *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi"),
+            *("orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"),
+        )
     ]
     orig_rax: int
     rax: int
@@ -111,7 +111,7 @@ class SignalInfo:
 
 
 def seize(pid: int, options: int) -> None:
-    """PTRACE_SEIZE: become the tracer of `pid` without stopping it. EPERM when it may not be traced, ESRCH when gone."""
+    """PTRACE_SEIZE: become the tracer of `pid` without stopping it. EPERM: it may not be traced, ESRCH: it is gone."""
     _ptrace(PTRACE_SEIZE, pid, None, options)
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import ctypes
 
 from stockade.kernel.calls import Address, Int, prepared_system_call, system_call
+from stockade.kernel.seccomp_constants import INSTRUCTION_SIZE, SECCOMP_SET_MODE_FILTER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-SECCOMP_SET_MODE_FILTER = 1
-SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
-INSTRUCTION_SIZE = 8
 
 _seccomp = system_call("seccomp", Int, Int, Address)
 

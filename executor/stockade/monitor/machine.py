@@ -39,7 +39,7 @@ class Machine:
         self._log = ViolationLog(time.monotonic())
         self._logged: dict[str, report_pb2.LoggedCall] = {}
         self._advisory: dict[str, None] = {}
-        self._fatal = Kind.KIND_UNSPECIFIED
+        self._fatal: report_pb2.Violation.Kind = Kind.KIND_UNSPECIFIED
         self._last_signal: SignalInfo | None = None
         self.processes = 1
         self.threads = 1
@@ -87,10 +87,19 @@ class Machine:
 
     # Decisions.
 
-    def _breach(self, tid: int, call: Call, kind: int, layer: str, *, hook: str = "", message: str = "") -> None:
+    def _breach(
+        self,
+        tid: int,
+        call: Call,
+        kind: report_pb2.Violation.Kind,
+        layer: str,
+        *,
+        hook: str = "",
+        message: str = "",
+    ) -> None:
         """A violation that ends the run."""
         if self._fatal == Kind.KIND_UNSPECIFIED:
-            self._fatal = Kind.Kind.ValueType(kind)
+            self._fatal = kind
         try:
             self._log.record(tid, call, kind, layer, hook=hook, message=message)
         finally:

@@ -21,6 +21,11 @@ class Status(enum.IntEnum):
     SETUP_ERROR = report_pb2.STATUS_SETUP_ERROR
     INTERNAL_ERROR = report_pb2.STATUS_INTERNAL_ERROR
 
+    @property
+    def message_value(self) -> report_pb2.Status:
+        """The value of the same name in report.proto."""
+        return self.value
+
 
 class Cause(enum.Enum):
     """Why we killed a run ourselves."""
@@ -64,7 +69,7 @@ class Outcome:
     kill: KillReason | None = None
     setup: SetupFailure | None = None
     internal: str = ""
-    violation_kind: int = report_pb2.Violation.KIND_UNSPECIFIED
+    violation_kind: report_pb2.Violation.Kind = report_pb2.Violation.KIND_UNSPECIFIED
     violations: list[report_pb2.Violation] = field(default_factory=list)
     violations_dropped: int = 0
     logged: list[report_pb2.LoggedCall] = field(default_factory=list)

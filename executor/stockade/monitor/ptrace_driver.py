@@ -41,7 +41,7 @@ SYSCALL_STOP = signal.SIGTRAP | 0x80
 SECCOMP_MODE_DEAD = b"\nSeccomp:\t3\n"
 
 
-class SetupFailed(Exception):
+class SetupFailedError(Exception):
     """The set-up did not come to the program's first instruction."""
 
     def __init__(self, failure: SetupFailure) -> None:
@@ -69,7 +69,7 @@ class PtraceDriver:
                 self._loop()
                 if not self._reaped:
                     self._machine.failed("the program vanished")
-            except SetupFailed as error:
+            except SetupFailedError as error:
                 self._machine.setup_failed(error.failure)
                 self._channel.close()
                 self._drain()
@@ -92,16 +92,18 @@ class PtraceDriver:
             if reply.started is not None and len(received) == 2:
                 descriptors = received
                 self._main = _pid_of(descriptors[1])
-                self._supervision.attach(*descriptors, self._main)
+                self._supervision.attach(descriptors[0], descriptors[1], self._main)
             elif reply.ready is not None:
                 ready = reply.ready
         self._supervision.program = os.fsdecode(ready.program)
         try:
             ptrace.seize(self._main, OPTIONS)
         except OSError as error:
-            raise SetupFailed(SetupFailure("seize", error.errno or 0, f"pid {self._main}")) from error
+            raise SetupFailedError(SetupFailure("seize", error.errno or 0, f"pid {self._main}")) from error
         if select.select([descriptors[1]], [], [], 0)[0]:
-            raise SetupFailed(SetupFailure("seize", 0, f"pid {self._main}", "the sandboxee died before it started"))
+            raise SetupFailedError(
+                SetupFailure("seize", 0, f"pid {self._main}", "the sandboxee died before it started")
+            )
         self._supervision.go_at = time.monotonic()
         self._channel.send(encode(Command(go=Go())))
 
@@ -111,9 +113,9 @@ class PtraceDriver:
             reply = decode(Reply, payload)
         except (EOFError, ConnectionError, ChannelError, WireError) as error:
             detail = f"the processes that set up the sandbox are gone ({error})"
-            raise SetupFailed(SetupFailure("forkserver", 0, "", detail)) from error
+            raise SetupFailedError(SetupFailure("forkserver", 0, "", detail)) from error
         if reply.failure is not None:
-            raise SetupFailed(_failure(reply))
+            raise SetupFailedError(_failure(reply))
         return reply, descriptors
 
     # Following.
@@ -190,13 +192,13 @@ class PtraceDriver:
         ptrace.resume(tid)
 
     def _begin_exec(self, tid: int) -> None:
-        """The filter is on and the free exec is about to be made: verify every layer, then let this one call through."""
+        """The filter is on, the free exec about to be made: verify every layer, then let this one call through."""
         self._free_exec_open = False
         job = self._supervision.job
         try:
             self._supervision.readback = read_back(tid, job.filters, job.rlimits)
         except (ReadbackError, OSError) as error:
-            raise SetupFailed(SetupFailure("read_back", 0, "", str(error))) from error
+            raise SetupFailedError(SetupFailure("read_back", 0, "", str(error))) from error
         self._executing = True
         ptrace.resume(tid, request=ptrace.PTRACE_SYSCALL)
 
@@ -212,10 +214,10 @@ class PtraceDriver:
         """The free exec came back, so it failed."""
         info = ptrace.syscall_info(tid)
         errno = (1 << 64) - info.number
-        raise SetupFailed(SetupFailure("exec", errno, self._supervision.program))
+        raise SetupFailedError(SetupFailure("exec", errno, self._supervision.program))
 
     def _exit_stop(self, tid: int) -> None:
-        """A task is about to end, its registers and memory still there. Proof of a violation: its seccomp mode is dead."""
+        """A task is about to end, registers and memory still there. Proof of a violation: its seccomp mode is dead."""
         try:
             if SECCOMP_MODE_DEAD in read_small_file(f"/proc/{tid}/status"):
                 token = ptrace.syscall_info(tid).arch
@@ -228,7 +230,7 @@ class PtraceDriver:
             return
         self._reaped = True
         if self._executing or self._free_exec_open:
-            raise SetupFailed(self._last_words(status))
+            raise SetupFailedError(self._last_words(status))
         self._machine.program_ended(status, rusage)
 
     def _last_words(self, status: int) -> SetupFailure:
@@ -259,4 +261,4 @@ def _pid_of(pidfd: int) -> int:
             pid = int(line[4:])
             if pid > 0:
                 return pid
-    raise SetupFailed(SetupFailure("pidfd", 3, "", "the sandboxee died before it started"))
+    raise SetupFailedError(SetupFailure("pidfd", 3, "", "the sandboxee died before it started"))

@@ -32,8 +32,8 @@ class Job:
 class Supervision:
     """State shared between the thread that follows a run and the threads that wait for it.
 
-    `event` is a descriptor (eventfd) that becomes readable when the program has started (if announced), when the verdict
-    is there, and when nothing of the run is left.
+    `event` is a descriptor (eventfd) that becomes readable when the program has started (if announced), when the
+    verdict is there, and when nothing of the run is left.
     """
 
     def __init__(self, job: Job) -> None:

@@ -70,7 +70,9 @@ class ViolationLog:
         self._started_at = started_at
         self._by_key: dict[tuple[object, ...], report_pb2.Violation] = {}
 
-    def record(self, tid: int, call: Call, kind: int, layer: str, *, hook: str = "", message: str = "") -> None:
+    def record(
+        self, tid: int, call: Call, kind: report_pb2.Violation.Kind, layer: str, *, hook: str = "", message: str = ""
+    ) -> None:
         """Record the call of the stopped task `tid`, reading its memory. Never raises for what the task did."""
         now = int((time.monotonic() - self._started_at) * 1e9)
         key = (kind, call.number, call.architecture, call.instruction_pointer, _selecting(call), hook, message)
@@ -93,11 +95,13 @@ def _selecting(call: Call) -> tuple[int, ...]:
     """The arguments that say what the call does (flags, commands), for telling repetitions apart."""
     from stockade.kernel.signatures import signature
 
-    pairs = zip(signature(call.name), call.args)
+    pairs = zip(signature(call.name), call.args, strict=False)
     return tuple(value for parameter, value in pairs if parameter.discriminating)
 
 
-def _describe(tid: int, call: Call, kind: int, layer: str, hook: str, message: str) -> report_pb2.Violation:
+def _describe(
+    tid: int, call: Call, kind: report_pb2.Violation.Kind, layer: str, hook: str, message: str
+) -> report_pb2.Violation:
     from stockade.monitor.decode import decode_arguments, format_call
     from stockade.monitor.maps import find
 
@@ -115,7 +119,7 @@ def _describe(tid: int, call: Call, kind: int, layer: str, hook: str, message: s
     else:
         summary = f"{text} is not allowed by the policy"
     return report_pb2.Violation(
-        kind=report_pb2.Violation.Kind.ValueType(kind),
+        kind=kind,
         syscall=call.name,
         number=call.number,
         architecture=call.architecture,

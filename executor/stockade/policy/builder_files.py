@@ -16,7 +16,7 @@ _Bind = policy_pb2.Bind
 
 
 class FileMethods(BuilderBase):
-    """Mounts. All paths are absolute and canonical; the order of the calls does not matter, parents are mounted first."""
+    """Mounts. All paths are absolute and canonical. The order of the calls does not matter: parents are mounted first."""
 
     def add_file(
         self, path: StrPath, *, inside: StrPath | None = None, writable: bool = False, if_exists: bool = False
@@ -36,7 +36,7 @@ class FileMethods(BuilderBase):
         return self._add_bind(call, path, inside, _Bind(kind=_Bind.DIRECTORY, writable=writable, if_exists=if_exists))
 
     def danger_add_writable_executable_directory(self, path: StrPath, *, inside: StrPath | None = None) -> Self:
-        """Show a directory of the host writable, and let programs be executed from it: what is written there can run."""
+        """Show a directory of the host writable, and let programs be executed from it: what is written can run."""
         call = call_text("danger_add_writable_executable_directory", path, inside=inside)
         return self._add_bind(call, path, inside, _Bind(kind=_Bind.DIRECTORY, writable=True, danger_executable=True))
 
@@ -91,14 +91,18 @@ class FileMethods(BuilderBase):
         return self._add_mount(call, policy_pb2.Mount(target=canonical_text(target), tmpfs=tmpfs))
 
     def _add_mount(self, call: str, mount: policy_pb2.Mount) -> Self:
-        """Note a mount. The same one again adds nothing; another one at the same place is an error naming both calls."""
+        """Note a mount. The same one again adds nothing; another at the same place is an error naming both calls."""
         raise_first(mount_findings(mount), call)
         present = self._mounts.get(mount.target)
         if present is not None and present[0] != mount:
-            raise PolicyError(f"something else is mounted there already, by {present[1]}", source=call, path=mount.target)
+            raise PolicyError(
+                f"something else is mounted there already, by {present[1]}", source=call, path=mount.target
+            )
         for target, (other, other_call) in self._mounts.items():
             if is_beneath(mount.target, target) and not may_hold_mounts(other):
-                raise PolicyError(f"it lies beneath {other_call}, which is no directory", source=call, path=mount.target)
+                raise PolicyError(
+                    f"it lies beneath {other_call}, which is no directory", source=call, path=mount.target
+                )
             if is_beneath(target, mount.target) and not may_hold_mounts(mount):
                 raise PolicyError(
                     f"{other_call} lies beneath it, but it is no directory", source=call, path=mount.target

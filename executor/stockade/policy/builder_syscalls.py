@@ -69,9 +69,7 @@ class SyscallMethods(BuilderBase):
     def default_errno(self, errno: int | str) -> Self:
         """Answer calls that nothing decides with an error number, instead of ending the run."""
         call = call_text("default_errno", errno)
-        return self._set_default(
-            call, policy_pb2.DefaultAction(action=_Rule.ERRNO, errno=_errno_text(errno, call))
-        )
+        return self._set_default(call, policy_pb2.DefaultAction(action=_Rule.ERRNO, errno=_errno_text(errno, call)))
 
     def default_trace(self, hook: str) -> Self:
         """Have a hook decide calls that nothing else decides."""
@@ -80,7 +78,7 @@ class SyscallMethods(BuilderBase):
         )
 
     def danger_default_allow_all(self) -> Self:
-        """Allow every call that nothing refuses: the allow-list becomes a deny-list. Always-refused calls stay refused."""
+        """Allow every call that nothing refuses, which makes a deny-list. Always-refused calls stay refused."""
         return self._set_default(
             "danger_default_allow_all()", policy_pb2.DefaultAction(action=_Rule.ALLOW, danger_allow_all=True)
         )
@@ -130,7 +128,7 @@ def _names(names: Iterable[str], call: str) -> list[str]:
     chosen = list(names)
     for name in chosen:
         if not isinstance(name, str):
-            raise PolicyError(f"{name!r} is no name: write it as text, for example \"getcwd\"", source=call)
+            raise PolicyError(f'{name!r} is no name: write it as text, for example "getcwd"', source=call)
     return chosen
 
 
@@ -149,5 +147,5 @@ def _errno_text(errno: int | str, call: str) -> str:
     if isinstance(errno, str):
         return errno
     if isinstance(errno, bool) or not isinstance(errno, int):
-        raise PolicyError(f"{errno!r} is no error number: write a name such as \"ENOENT\", or a number", source=call)
+        raise PolicyError(f'{errno!r} is no error number: write a name such as "ENOENT", or a number', source=call)
     return errno_numbers.errorcode.get(errno, str(errno))

@@ -123,7 +123,17 @@ def value_text(value: Value) -> str:
         raise PolicyError(f"{value!r} cannot be compared with an argument: give a number or the name of a constant")
     if not -(2**63) <= value < 2**64:
         raise PolicyError(f"{value} does not fit the 64 bits of an argument")
-    return str(value) if abs(value) < _HEXADECIMAL_FROM else hex(value)
+    return number_text(value)
+
+
+def number_text(number: int) -> str:
+    """Write a number as policies have it: small ones in decimal, large ones (bit sets, requests) in hexadecimal."""
+    return str(number) if abs(number) < _HEXADECIMAL_FROM else hex(number)
+
+
+def is_number(expression: str) -> bool:
+    """Say whether an expression is one plain number, decimal or hexadecimal."""
+    return _PLAIN_NUMBER.fullmatch(expression) is not None
 
 
 def values_of(expression: str) -> tuple[int, ...]:
@@ -180,7 +190,7 @@ def condition_text(message: policy_pb2.Condition) -> str:
 
 def literal(expression: str) -> str:
     """Write a value as Python source: a plain number as it is, anything else as a string in double quotes."""
-    return expression if _PLAIN_NUMBER.fullmatch(expression) else quoted(expression)
+    return expression if is_number(expression) else quoted(expression)
 
 
 def quoted(text: str) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stockade.kernel.architectures import X32_BIT, X86_64
+from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
 from stockade.policy.rules import ARGUMENTS, KILL, Action, Kind, ResolvedPolicy, ResolvedRule
-from stockade.policy.verdicts import FREE_EXEC_ARGUMENT, FREE_EXEC_CALL, FREE_EXEC_COOKIE
+from stockade.policy.verdicts import FREE_EXEC_ARGUMENT, FREE_EXEC_CALL
 
 _REGISTER = (1 << 64) - 1
 

@@ -1,7 +1,7 @@
 """Families of system calls: calls that do the same thing in another form, or older and newer versions of one call.
 
-Whoever allows or refuses one member must think of its siblings: a C library picks among them as it likes, and an attacker
-takes the one that was forgotten. Suggestions and tests use this table; nothing is allowed by it.
+Whoever allows or refuses one member must think of its siblings: a C library picks among them as it likes, and an
+attacker takes the one that was forgotten. Suggestions and tests use this table; nothing is allowed by it.
 
 Every call of every supported architecture is either in exactly one family or in `ALONE`; a test walks the tables.
 """
@@ -107,7 +107,8 @@ message queues  msgget msgsnd msgrcv msgctl
 posix queues    mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr
 keys            add_key request_key keyctl
 other memory    process_vm_readv process_vm_writev process_mrelease
-mount           mount umount2 pivot_root move_mount open_tree open_tree_attr fsopen fsconfig fsmount fspick mount_setattr
+mount           mount umount2 pivot_root
+mount trees     move_mount open_tree open_tree_attr fsopen fsconfig fsmount fspick mount_setattr
 namespaces      unshare setns listns
 modules         init_module finit_module delete_module create_module get_kernel_syms query_module
 kexec           kexec_load kexec_file_load

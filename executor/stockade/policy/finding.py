@@ -29,7 +29,7 @@ def beneath(path: FieldPath, findings: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def path_text(path: FieldPath) -> str:
-    """Write a path for people: syscalls.rules[3].syscall[0]; the index 0 is left out of fields that are not repeated."""
+    """Write a path for people: syscalls.rules[3].syscall[0]; only repeated fields are written with an index."""
     text = ""
     for name, index in zip(path[::2], path[1::2], strict=True):
         text += f".{name}" if name not in _REPEATED else f".{name}[{index}]"

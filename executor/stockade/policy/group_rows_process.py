@@ -7,7 +7,7 @@ from stockade.policy.group_table import Group, Parameter, allow, equal, has, mas
 # All bits of a futex operation but FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME (FUTEX_CMD_MASK of linux/futex.h).
 FUTEX_COMMAND = "0xfffffe7f"
 
-# What every thread shares with its process, and what a C library may ask for besides (0x400000: CLONE_DETACHED of musl).
+# What every thread shares with its process, and what a C library may ask for besides (0x400000: CLONE_DETACHED, musl).
 _THREAD = "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD"
 _THREAD_EXTRAS = "CLONE_SYSVSEM|CLONE_SETTLS|CLONE_PARENT_SETTID|CLONE_CHILD_SETTID|CLONE_CHILD_CLEARTID|0x400000"
 
@@ -34,7 +34,11 @@ GROUPS = (
     ),
     Group("signalfd", "Receive signals through a descriptor.", (allow("signalfd signalfd4"),)),
     Group("kill", "Send signals to processes of the box.", (allow("kill tkill tgkill"),)),
-    Group("pidfd", "Refer to processes of the box by descriptor, and signal them.", (allow("pidfd_open pidfd_send_signal"),)),
+    Group(
+        "pidfd",
+        "Refer to processes of the box by descriptor, and signal them.",
+        (allow("pidfd_open pidfd_send_signal"),),
+    ),
     Group(
         "get_ids",
         "Ask for user and group ids.",

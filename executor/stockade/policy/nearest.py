@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from stockade._proto import report_pb2
 from stockade.kernel.architectures import ARCHITECTURES, Architecture
+from stockade.policy.call import Call, verdict_of
 from stockade.policy.evaluate import DecidedBy
 from stockade.policy.families import siblings
 from stockade.policy.policy import Policy
 from stockade.policy.rules import Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
-from stockade.policy.suggest import Call, reduced, verdict_of
 from stockade.policy.symbols import argument_name, value_expression
 
 
@@ -33,7 +33,7 @@ def _closest(resolved: ResolvedPolicy, call: Call) -> report_pb2.NearestRule | N
     for rule in resolved.by_number.get(call.number, ()):
         if rule.danger or not rule.action.kind.permits:
             continue
-        failing = [condition for condition in rule.conditions if not condition.holds(call.args)]
+        failing = [condition for condition in rule.conditions if not condition.holds(call.registers)]
         if best is None or len(failing) < best[0]:
             best = (len(failing), rule, failing)
     if best is None:
@@ -99,4 +99,4 @@ def _wanted_bits(condition: ResolvedCondition, call: Call) -> str:
 
 
 def _value(call: Call, condition: ResolvedCondition, value: int | None) -> str:
-    return value_expression(call.syscall, condition.argument, reduced(call), call.architecture, value)
+    return value_expression(call.syscall, condition.argument, call.arguments, call.architecture, value)

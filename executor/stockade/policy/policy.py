@@ -36,7 +36,7 @@ class Policy:
     __slots__ = ("_digest", "_lock", "_message", "_places", "_programs", "_resolved", "_serialized")
 
     def __init__(self, message: policy_pb2.Policy, places: Places | None = None) -> None:
-        """Take a copy of `message`; `places` says where its rules were written. Raises PolicyError as `from_message`."""
+        """Take a copy of `message`; `places` says where its rules were written. Raises as `from_message` does."""
         for finding in findings(message):
             raise text.unlocated(finding)
         self._message = policy_pb2.Policy()

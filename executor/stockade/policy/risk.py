@@ -63,13 +63,17 @@ _BY_FAMILY: dict[str, Risk] = {
     "fork": _PROCESSES,
     "map": Risk(HIGH, "It can map memory and files in any way, also writable and executable."),
     "protect": Risk(HIGH, "It can change the protection of memory in any way, also to executable."),
-    "memory files": Risk(MEDIUM, "It makes files in memory, from which code can be run if running programs is allowed."),
+    "memory files": Risk(
+        MEDIUM, "It makes files in memory, from which code can be run if running programs is allowed."
+    ),
     **dict.fromkeys(("lock memory", "asynchronous io", "io priority", "niceness", "set scheduling"), _RESOURCES),
     **dict.fromkeys(("semaphores", "shared memory", "message queues", "posix queues"), _IPC),
     **dict.fromkeys(("set user ids", "set group ids"), _IDENTITY),
     **dict.fromkeys(("socket", "accept", "bind", "socket options", "send", "receive"), _NETWORK),
     "exec": _EXECUTES,
-    **dict.fromkeys(("io_uring", "fanotify", "keys", "other memory", "mount", "namespaces", "probes"), _KERNEL),
+    **dict.fromkeys(
+        ("io_uring", "fanotify", "keys", "other memory", "mount", "mount trees", "namespaces", "probes"), _KERNEL
+    ),
     **dict.fromkeys(("set time", "modules", "kexec", "swap", "names", "ports", "quota"), _MACHINE),
 }
 

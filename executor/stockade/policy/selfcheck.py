@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from stockade.errors import MonitorError
 from stockade.kernel.architectures import ARCHITECTURES, X32_BIT
+from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
 from stockade.policy.bpf.interpreter import Interpreter, SeccompData
 from stockade.policy.evaluate import DecidedBy, Verdict, evaluate
 from stockade.policy.rules import ARGUMENTS, Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
@@ -18,7 +19,6 @@ from stockade.policy.verdicts import (
     FOREIGN_VALUE,
     FREE_EXEC_ARGUMENT,
     FREE_EXEC_CALL,
-    FREE_EXEC_COOKIE,
     FREE_EXEC_VALUE,
     filter_value,
 )

@@ -20,16 +20,28 @@ def check_sources(plan: Plan) -> None:
     (ENOTDIR), cannot be reached (EACCES), or is a device node (ENODEV). Step "mount_point": a mount beneath a host
     directory has no place there. PolicyError: a source leads into the host's /proc.
     """
+    host = _landmarks()
     for entry in plan.entries:
         if entry.is_bind:
-            _check_source(entry)
+            _check_source(entry, host)
         if entry.needs_existing_point:
             _check_point(entry)
 
 
-def _check_source(entry: Entry) -> None:
+def _landmarks() -> tuple[tuple[int, int], int]:
+    """Return (device, inode) of the host's root, and the device of its /proc (0: there is none)."""
+    root = os.stat("/")
     try:
-        mode = os.stat(entry.source).st_mode
+        proc = os.stat("/proc").st_dev
+    except OSError:
+        proc = 0
+    return (root.st_dev, root.st_ino), proc
+
+
+def _check_source(entry: Entry, host: tuple[tuple[int, int], int]) -> None:
+    try:
+        status = os.stat(entry.source)
+        mode = status.st_mode
     except OSError as error:
         if entry.if_exists and error.errno == errno.ENOENT:
             return
@@ -43,6 +55,9 @@ def _check_source(entry: Entry) -> None:
     if not entry.device and (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
         hint = f"device nodes cannot be used inside; add_dev() gives {', '.join(SAFE_DEVICES)}"
         raise SetupError("open_source", errno.ENODEV, entry.source, hint)
+    root, proc = host
+    if status.st_dev != proc and (status.st_dev, status.st_ino) != root:
+        return
     real = os.path.realpath(entry.source)
     check_source(real, f"{entry.origin}: {quote(entry.source)} leads to {quote(real)}")
 

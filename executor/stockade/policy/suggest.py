@@ -1,30 +1,31 @@
 """The smallest change of a policy that would allow a refused call, as a builder call and as a line of a text policy.
 
-The change is one explicit rule for that call. Its conditions pin the arguments that select what the call does (flags, a
-command, a signal), in symbols, and leave open what it does it to (descriptors, pointers, sizes). Nothing is offered that
-would not help: always-refused calls, and calls that a rule of the policy refuses on purpose, say so instead.
+The change is one explicit rule for that call. Its conditions pin the arguments that select what the call does (flags,
+a command, a signal), in symbols, and leave open what it does it to (descriptors, pointers, sizes). Nothing is offered
+that would not help: always-refused calls, and calls that a rule of the policy refuses on purpose, say so instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from stockade._proto import policy_pb2, report_pb2
 from stockade.errors import PolicyError
-from stockade.kernel.architectures import AARCH64, ARCHITECTURES, X86_64, Architecture
-from stockade.kernel.signatures import signature, width
+from stockade.kernel.architectures import ARCHITECTURES, Architecture
+from stockade.kernel.signatures import signature
 from stockade.policy.builder_syscalls import method_name
+from stockade.policy.call import Call, verdict_of
 from stockade.policy.conditions import condition_text, quoted
 from stockade.policy.evaluate import DecidedBy, Verdict, evaluate
 from stockade.policy.groups import GROUPS, expand
+from stockade.policy.nearest import nearest_rule
 from stockade.policy.policy import Policy
 from stockade.policy.refused import refused_rule
 from stockade.policy.resolve import resolve
 from stockade.policy.risk import HIGH, Risk, risk
-from stockade.policy.rules import ARGUMENTS, Kind
+from stockade.policy.rules import Kind
 from stockade.policy.symbols import value_expression
 from stockade.policy.text_format import format_inline
+
+__all__ = ["Call", "nearest_rule", "patch", "wider_patch"]
 
 _Rule = policy_pb2.Rule
 
@@ -32,16 +33,6 @@ _Rule = policy_pb2.Rule
 _ASKS_WHEN_NULL = {"prlimit64": 2}
 # Arguments of which a part selects what the call does: the type of the file that is made.
 _FILE_TYPE = {"mknod": 1, "mknodat": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call as the monitor saw it: its name ("syscall_9999" if unknown), number, architecture and six registers."""
-
-    syscall: str
-    number: int
-    architecture: str
-    args: tuple[int, ...] = (0,) * ARGUMENTS
 
 
 def patch(policy: Policy, call: Call) -> report_pb2.Patch:
@@ -52,14 +43,14 @@ def patch(policy: Policy, call: Call) -> report_pb2.Patch:
     rule = _Rule(syscall=[call.syscall], when=_conditions(call), action=_Rule.ALLOW)
     if not _helps(policy, call, rule):
         return report_pb2.Patch(refused_because=f"no single rule for {call.syscall} would allow this call")
-    return _rule_patch(rule, risk(call.syscall, reduced(call)))
+    return _rule_patch(rule, risk(call.syscall, call.arguments))
 
 
 def wider_patch(policy: Policy, call: Call) -> report_pb2.Patch | None:
     """Give a wider change that allows `call` and its like: the smallest group that has it, else the call with any
-    arguments. None when there is none, when `patch` offers none either, and for a call of high risk.
+    arguments. None when there is none, when `patch` offers none either, and where the risk would be high.
     """
-    if _refusal(policy, call) or risk(call.syscall, reduced(call)).level == HIGH:
+    if _refusal(policy, call) or risk(call.syscall, call.arguments).level == HIGH:
         return None
     architecture = ARCHITECTURES[call.architecture]
     for name in _groups_by_size():
@@ -71,21 +62,10 @@ def wider_patch(policy: Policy, call: Call) -> report_pb2.Patch | None:
                 risk=found.level,
                 risk_reason=found.reason,
             )
-    rule = _Rule(syscall=[call.syscall], action=_Rule.ALLOW)
-    return _rule_patch(rule, risk(call.syscall)) if _conditions(call) and _helps(policy, call, rule) else None
-
-
-def reduced(call: Call) -> list[int]:
-    """Give the registers of a call, each in the width that the kernel reads of it."""
-    return [value & ((1 << width(call.syscall, index)) - 1) for index, value in enumerate(_six(call.args))]
-
-
-def verdict_of(policy: Policy, call: Call) -> Verdict | None:
-    """Give what the policy decides about a call; None when the policy cannot speak about its architecture."""
-    architecture = ARCHITECTURES.get(call.architecture)
-    if architecture not in (X86_64, AARCH64):
+    rule, found = _Rule(syscall=[call.syscall], action=_Rule.ALLOW), risk(call.syscall)
+    if not _conditions(call) or found.level == HIGH or not _helps(policy, call, rule):
         return None
-    return evaluate(policy.resolve(architecture), call.number, call.args)
+    return _rule_patch(rule, found)
 
 
 def _refusal(policy: Policy, call: Call) -> str:
@@ -99,12 +79,12 @@ def _refusal(policy: Policy, call: Call) -> str:
     architecture = ARCHITECTURES[call.architecture]
     if architecture.syscalls.get(call.syscall) != call.number:
         return (
-            f"number {call.number} is not known to this version of stockade; enosys_for_unknown_syscalls() answers such "
-            "calls with ENOSYS"
+            f"number {call.number} is not known to this version of stockade; enosys_for_unknown_syscalls() answers "
+            "such calls with ENOSYS"
         )
-    refused = refused_rule(call.syscall, _six(call.args), architecture)
+    refused = refused_rule(call.syscall, call.registers, architecture)
     if refused is not None:
-        return f"{refused.origin.text}; .block_syscall_with_errno({quoted(call.syscall)}, \"EPERM\") answers it instead"
+        return f'{refused.origin.text}; .block_syscall_with_errno({quoted(call.syscall)}, "EPERM") answers it instead'
     return _decided(verdict, call.syscall)
 
 
@@ -128,7 +108,7 @@ def _permitted(verdict: Verdict, place: str, syscall: str) -> str:
 def _conditions(call: Call) -> list[policy_pb2.Condition]:
     """Pin the arguments that select what the call does to the values that it had."""
     conditions = []
-    registers = reduced(call)
+    registers = call.arguments
     for index, parameter in enumerate(signature(call.syscall, call.architecture)):
         if parameter.discriminating:
             expression = value_expression(call.syscall, index, registers, call.architecture)
@@ -147,7 +127,7 @@ def _helps(policy: Policy, call: Call, rule: policy_pb2.Rule) -> bool:
     message.syscalls.rules.append(rule)
     architecture = ARCHITECTURES[call.architecture]
     try:
-        return evaluate(resolve(message, architecture), call.number, call.args).action.kind is Kind.ALLOW
+        return evaluate(resolve(message, architecture), call.number, call.registers).action.kind is Kind.ALLOW
     except PolicyError:
         return False
 
@@ -173,8 +153,4 @@ def _group_permits(name: str, call: Call, architecture: Architecture) -> bool:
         return False
     syscalls = policy_pb2.SyscallPolicy(groups=[policy_pb2.Group(name=name)])
     resolved = resolve(policy_pb2.Policy(schema_version=1, syscalls=syscalls), architecture)
-    return evaluate(resolved, call.number, call.args).action.kind is Kind.ALLOW
-
-
-def _six(args: Sequence[int]) -> list[int]:
-    return [value & (1 << 64) - 1 for value in (*args, *(0,) * ARGUMENTS)][:ARGUMENTS]
+    return evaluate(resolved, call.number, call.registers).action.kind is Kind.ALLOW

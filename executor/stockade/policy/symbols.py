@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from stockade.kernel import constants
 from stockade.kernel.signatures import signature, symbols, width
+from stockade.policy.conditions import is_number, number_text
 
-# Numbers at least this large are written in hexadecimal: they are bit sets, requests or addresses.
-_HEXADECIMAL_FROM = 4096
 # Families in which the name of 0 would say more than is meant.
 _ZERO_MEANS_NONE = ("socket_protocol",)
 
@@ -27,9 +26,9 @@ def value_expression(
     # All bits mean "none of the values" wherever they are used (personality, madvise), not every flag at once.
     plain = number == bits or (number == 0 and family in _ZERO_MEANS_NONE)
     text = "" if plain else constants.format_value(family, number, architecture)
-    if text and _means(text, architecture) & bits == number:
+    if text and not is_number(text) and _means(text, architecture) & bits == number:
         return text
-    return str(number) if number < _HEXADECIMAL_FROM else hex(number)
+    return number_text(number)
 
 
 def argument_name(syscall: str, index: int, architecture: str) -> str:

@@ -1,13 +1,13 @@
 """Policies as text protobuf: reading with errors by line and column, and writing in one canonical form.
 
-    # Lines that start with # are comments.
-    schema_version: 1
-    name: "gzip"
-    syscalls {
-      rules { syscall: "ioctl" when { argument: 1 equal: "TCGETS" } action: ALLOW }
-      groups { name: "dynamic_startup" }
-    }
-    filesystem { libraries_for_binary: "/usr/bin/gzip" }
+# Lines that start with # are comments.
+schema_version: 1
+name: "gzip"
+syscalls {
+  rules { syscall: "ioctl" when { argument: 1 equal: "TCGETS" } action: ALLOW }
+  groups { name: "dynamic_startup" }
+}
+filesystem { libraries_for_binary: "/usr/bin/gzip" }
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class ParsedText:
 def parse(text: str, source: str = "<text>") -> ParsedText:
     """Read a policy and check every name in it.
 
-    `source` names the text in errors. Raises PolicyError with source, line and column for syntax errors, unknown fields,
-    calls, groups and constants (with the closest known name), and missing or contradictory fields.
+    `source` names the text in errors. Raises PolicyError with source, line and column for syntax errors, for unknown
+    fields, calls, groups and constants (with the closest known name), and for missing or contradictory fields.
     """
     message = policy_pb2.Policy()
     _check_size(text, source)

@@ -1,4 +1,4 @@
-"""Writing policies as text protobuf in one canonical form: fields in the order of the schema, short messages on one line."""
+"""Writing policies as text protobuf in one canonical form: fields in the schema's order, short messages on one line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 
 from google.protobuf import text_format as protobuf_text
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from stockade._proto import policy_pb2
@@ -32,7 +32,8 @@ def _values(message: Message) -> Iterator[tuple[FieldDescriptor, object]]:
     """Walk the fields that are set, in the order of their numbers, repeated ones element by element."""
     if isinstance(message, policy_pb2.Condition) and not message.argument:
         # Argument 0 is the default of its field, but a reader should not have to know that.
-        yield message.DESCRIPTOR.fields_by_name["argument"], 0
+        descriptor: Descriptor = message.DESCRIPTOR
+        yield descriptor.fields_by_name["argument"], 0
     for field, value in sorted(message.ListFields(), key=lambda item: item[0].number):
         if _is_repeated(field):
             yield from ((field, each) for each in value)
@@ -42,8 +43,8 @@ def _values(message: Message) -> Iterator[tuple[FieldDescriptor, object]]:
 
 def _is_repeated(field: FieldDescriptor) -> bool:
     # FieldDescriptor.label is deprecated since protobuf 6.31, is_repeated does not exist in 5.29.
-    modern = getattr(field, "is_repeated", None)
-    return bool(field.label == FieldDescriptor.LABEL_REPEATED if modern is None else modern)
+    modern: bool | None = getattr(field, "is_repeated", None)
+    return getattr(field, "label", None) == FieldDescriptor.LABEL_REPEATED if modern is None else modern
 
 
 def _lines(field: FieldDescriptor, value: object, indent: str) -> list[str]:

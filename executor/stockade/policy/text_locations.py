@@ -1,11 +1,12 @@
 """Where each field of a text protobuf stands: a small reader that keeps lines and columns, which the library drops.
 
-It runs on texts that google.protobuf has accepted, so it need not judge them; on anything that it does not understand it
-stops and what it has found so far is used.
+It runs on texts that google.protobuf has accepted, so it need not judge them; on anything that it does not understand
+it stops, and what it has found so far is used.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TypeAlias
 
@@ -31,10 +32,8 @@ class Locations:
         self._found: dict[FieldPath, Location] = {}
         self._tokens = _tokens(text)
         self._next = 0
-        try:
+        with contextlib.suppress(IndexError):
             self._fields((), closing="")
-        except IndexError:
-            pass
 
     def of(self, path: FieldPath) -> Location | None:
         """Give the place of a field, or of the nearest message around it; None when that is the whole policy."""

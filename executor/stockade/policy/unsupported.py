@@ -1,4 +1,4 @@
-"""What a policy can say that this version does not enforce. Such a policy is refused as a whole, never run with less."""
+"""What a policy can say and this version does not enforce. Such a policy is refused as a whole, never run with less."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ _FEATURES = (
     _Feature("syscalls.phases", "narrower rules after start-up", lambda policy: policy.syscalls.phases),
     _Feature("filesystem.writable_root", "a writable root", lambda policy: policy.filesystem.writable_root),
     _Feature("filesystem.root", "a host directory as root", lambda policy: policy.filesystem.HasField("root")),
-    _Feature("network.mode: DANGER_HOST", "the host's network", lambda policy: policy.network.mode == _Network.DANGER_HOST),
+    _Feature(
+        "network.mode: DANGER_HOST", "the host's network", lambda policy: policy.network.mode == _Network.DANGER_HOST
+    ),
     _Feature("network.mode: BROKERED", "brokered connections", lambda policy: policy.network.mode == _Network.BROKERED),
     _Feature("network.allow", "brokered connections", lambda policy: policy.network.allow),
     _Feature("network.refuse_quietly", "brokered connections", lambda policy: policy.network.refuse_quietly),
@@ -51,7 +53,7 @@ _FEATURES = (
 
 
 def unsupported_features(message: policy_pb2.Policy) -> list[str]:
-    """List the fields of a policy that this version does not enforce, each with what it would do. Empty: all is enforced.
+    """List the fields of a policy that this version does not enforce, each with what it would do; empty if there are none.
 
     Limits are not looked at; `stockade.limits` judges them.
     """

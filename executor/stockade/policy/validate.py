@@ -82,7 +82,9 @@ def unknown_syscall(name: str, path: FieldPath = ()) -> Finding:
     """Make the finding for a call that neither architecture has."""
     for foreign in ARCHITECTURES.values():
         if name in foreign.syscalls:
-            reason = f"{name} is a call of {foreign.name}; policies are for x86_64 and aarch64, and refuse {foreign.name}"
+            reason = (
+                f"{name} is a call of {foreign.name}; policies are for x86_64 and aarch64, and refuse {foreign.name}"
+            )
             return Finding(path, reason, syscall=name)
     near = closest(name, {**X86_64.syscalls, **AARCH64.syscalls})
     return Finding(path, f"unknown system call {name!r}", near, syscall=name)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from stockade.errors import PolicyError
 from stockade.kernel.seccomp_constants import (
+    FREE_EXEC_COOKIE,
     SECCOMP_RET_ALLOW,
     SECCOMP_RET_DATA,
     SECCOMP_RET_ERRNO,
@@ -19,8 +20,6 @@ from stockade.kernel.seccomp_constants import (
 )
 from stockade.policy.rules import Action, Kind
 
-# Sixth argument of the one execveat that starts the program; no kernel reads that argument.
-FREE_EXEC_COOKIE = 0x53544F434B414445
 FREE_EXEC_CALL, FREE_EXEC_ARGUMENT = "execveat", 5
 
 # Data of SECCOMP_RET_TRACE. A hook has HOOK_BASE plus its index in `ResolvedPolicy.hooks`.

@@ -10,7 +10,7 @@ import os
 
 from stockade._proto.lean import ForkRequest, Reply, Started
 from stockade._proto.wire import encode
-from stockade.kernel import process, signals
+from stockade.kernel import mount, process, signals
 from stockade.kernel.network import bring_loopback_up
 from stockade.kernel.seccomp import install_filter
 from stockade.sandboxee import identity, launch, mounts
@@ -28,8 +28,8 @@ _SIGCHLD_BIT = 1 << (signals.SIGCHLD - 1)
 def run(request: ForkRequest, channel: Channel, sources: list[int | None], ids: tuple[int, int]) -> None:
     """Be init. Called in the freshly cloned child; never returns.
 
-    `sources` holds the opened sources of `request.run_mounts` when the forkserver has opened them (run by root), else it
-    is empty. `ids` are the uid and gid inside.
+    `sources` holds the opened sources of `request.run_mounts` when the forkserver has opened them (run by root), else
+    it is empty. `ids` are the uid and gid inside.
     """
     try:
         process.close_all_but([0, 1, 2, channel.fileno(), *(source for source in sources if source is not None)])
@@ -47,9 +47,9 @@ def run(request: ForkRequest, channel: Channel, sources: list[int | None], ids: 
 def _build_box(request: ForkRequest, sources: list[int | None], ids: tuple[int, int]) -> None:
     """Everything from the copied namespaces to a process without any privilege in a nested user namespace."""
     with Step("open_root", "."):
-        tree = mounts.Tree(os.open(".", mounts.mount.O_PATH_FLAGS | os.O_DIRECTORY))
+        tree = mounts.Tree(os.open(".", mount.O_PATH_FLAGS | os.O_DIRECTORY))
     with Step("open_proc", "/proc/self"):
-        proc_self = os.open("/proc/self", mounts.mount.O_PATH_FLAGS | os.O_DIRECTORY)
+        proc_self = os.open("/proc/self", mount.O_PATH_FLAGS | os.O_DIRECTORY)
     operations = request.run_mounts
     mounts.execute(tree, operations, sources or mounts.open_sources(operations))
     box = request.box

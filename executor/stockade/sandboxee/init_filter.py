@@ -27,7 +27,7 @@ def _instruction(code: int, k: int, jump_true: int = 0, jump_false: int = 0) -> 
 
 
 def init_filter(machine: str = "") -> bytes:
-    """struct sock_filter array for `machine` (this one by default). Everything else kills the process, and so the box."""
+    """struct sock_filter array for `machine` (this one by default). Everything else kills init, and so the box."""
     machine = machine or os.uname().machine
     numbers = _NUMBERS[machine]
     assert len(numbers) == len(_NAMES)

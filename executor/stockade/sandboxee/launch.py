@@ -11,15 +11,18 @@ from stockade._proto.lean import Command, CompiledProgram, Launch, Ready, Reply
 from stockade._proto.wire import decode, encode
 from stockade.comms.channel import Channel
 from stockade.kernel import process, seccomp, signals
+from stockade.kernel.seccomp_constants import (
+    BPF_MAXINSNS,
+    FREE_EXEC_COOKIE,
+    INSTRUCTION_SIZE,
+    SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+)
 from stockade.sandboxee import identity
 from stockade.sandboxee.init_filter import AUDIT_ARCH
 from stockade.sandboxee.steps import Step, StepError, report
 
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 DIGEST_SIZE = 32
-MAXIMUM_INSTRUCTIONS = 4096
-# The sixth argument of the one exec that starts the program. Not a secret: the monitor closes it after that exec.
-FREE_EXEC_COOKIE = 0x53544F434B414445
 PERSONALITY_LINUX = 0
 EACCES, EINVAL, ENOENT, ENOEXEC = 13, 22, 2, 8
 
@@ -47,7 +50,7 @@ def _run(channel: Channel, gate: int) -> None:
     _set_process_state(launch)
     path, flags, where = _find_program(launch, program_descriptor)
     execute = process.prepare_execveat(where, path, launch.argv, launch.env, flags, FREE_EXEC_COOKIE)
-    filter_flags = seccomp.SECCOMP_FILTER_FLAG_SPEC_ALLOW if launch.danger_speculation else 0
+    filter_flags = SECCOMP_FILTER_FLAG_SPEC_ALLOW if launch.danger_speculation else 0
     install = seccomp.prepare_filter(program.instructions, filter_flags)
     # No capability, no descriptor but ours, nothing of another run: from here on it may be traced.
     identity.set_dumpable(identity.DUMPABLE)
@@ -88,7 +91,7 @@ def check_program(launch: Launch) -> CompiledProgram:
     if program_digest(launch.policy_digest, program) != program.digest:
         raise StepError("check_policy", EINVAL, "", "the compiled program does not belong to the policy")
     size = len(program.instructions)
-    if not size or size % seccomp.INSTRUCTION_SIZE or size > MAXIMUM_INSTRUCTIONS * seccomp.INSTRUCTION_SIZE:
+    if not size or size % INSTRUCTION_SIZE or size > BPF_MAXINSNS * INSTRUCTION_SIZE:
         raise StepError("check_policy", EINVAL, "", f"a compiled program of {size} bytes")
     return program
 
@@ -111,7 +114,7 @@ def _place_descriptors(
         high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, base) for descriptor in descriptors]
         kept = fcntl.fcntl(channel.fileno(), fcntl.F_DUPFD_CLOEXEC, base)
         os.read(gate, 1)  # returns when init has closed the other end
-        for source, target in zip(high, wanted):
+        for source, target in zip(high, wanted, strict=False):  # the program's may be one more
             os.dup2(source, target)
         program_descriptor = high[-1] if launch.program_descriptor else None
         channel.detach()

@@ -97,7 +97,7 @@ class Tree:
 
 
 def open_source(operation: MountOperation) -> int | None:
-    """A detached mount of an operation's host source with its final attributes; None when it may be, and is, missing."""
+    """A detached mount of an operation's source with its final attributes; None when it may be, and is, missing."""
     recursive = operation.kind == MountOperation.BIND_DIRECTORY
     with Step("open_source", operation.source):
         try:
@@ -159,7 +159,7 @@ def _new_proc(operation: MountOperation) -> int:
 
 def execute(tree: Tree, operations: Sequence[MountOperation], sources: Sequence[int | None]) -> None:
     """Carry out `operations` in order. `sources` holds, for each, its opened source (None: none, or left out)."""
-    for operation, source in zip(operations, sources):
+    for operation, source in zip(operations, sources, strict=True):
         kind = operation.kind
         if kind in (MountOperation.BIND_FILE, MountOperation.BIND_DIRECTORY):
             if source is not None:

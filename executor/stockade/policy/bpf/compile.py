@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from stockade.errors import PolicyError
 from stockade.kernel.architectures import X32_BIT, X86_64
-from stockade.kernel.seccomp_constants import BPF_MAXINSNS
+from stockade.kernel.seccomp_constants import BPF_MAXINSNS, FREE_EXEC_COOKIE
 from stockade.policy.bpf.emit import emit
 from stockade.policy.bpf.graph import Graph, Node
 from stockade.policy.bpf.instructions import ARCH_WORD, JEQ, JGE, JSET, NR_WORD, Instruction, encode
@@ -20,7 +20,6 @@ from stockade.policy.verdicts import (
     FOREIGN_VALUE,
     FREE_EXEC_ARGUMENT,
     FREE_EXEC_CALL,
-    FREE_EXEC_COOKIE,
     FREE_EXEC_VALUE,
     filter_value,
 )
