@@ -38,12 +38,16 @@ class TextMode:
         """Decode captured output, with universal newlines as in subprocess."""
         if data is None:
             return None
-        text = data.decode(self.encoding or io.text_encoding(None) or "utf-8", self.errors or "strict")
+        text = data.decode(self._codec(), self.errors or "strict")
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def encode(self, data: str) -> bytes:
         """Encode input."""
-        return data.encode(self.encoding or "utf-8", self.errors or "strict")
+        return data.encode(self._codec(), self.errors or "strict")
+
+    def _codec(self) -> str:
+        """The encoding by its name: that of the locale unless another was asked for."""
+        return self.encoding or io.TextIOWrapper(io.BytesIO()).encoding
 
 
 class Process:

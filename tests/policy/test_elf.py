@@ -36,7 +36,7 @@ def by_pyelftools(path: Path) -> tuple[object, ...]:
         # Values that pyelftools sets by name, which type checkers do not see.
         found = {tag.entry.d_tag: getattr(tag, tag.entry.d_tag[3:].lower(), None) for tag in tags}
         needed = tuple(getattr(tag, "needed") for tag in tags if tag.entry.d_tag == "DT_NEEDED")  # noqa: B009
-        soname, rpath, runpath = found.get("DT_SONAME"), found.get("DT_RPATH", ""), found.get("DT_RUNPATH", "")
+        soname, rpath, runpath = found.get("DT_SONAME"), found.get("DT_RPATH") or "", found.get("DT_RUNPATH") or ""
         paths = [tuple(dict.fromkeys(part for part in text.split(":") if part)) for text in (rpath, runpath)]
         return elf.elfclass, interpreter, needed, soname, *paths
 

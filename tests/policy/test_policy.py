@@ -112,6 +112,18 @@ def test_evaluate_takes_names_numbers_and_constants() -> None:
     assert caught.value.suggestion == "x86_64"
 
 
+def test_a_constant_of_one_architecture_ties_a_policy_to_it() -> None:
+    policy = PolicyBuilder().allow_syscall("mmap", arg(3) == "MAP_PRIVATE|MAP_32BIT").build()
+    assert policy.evaluate("mmap", (0, 0, 0, "MAP_PRIVATE|MAP_32BIT"), "x86_64").permits
+    with pytest.raises(PolicyError, match="MAP_32BIT does not exist on aarch64"):
+        policy.resolve("aarch64")
+    # The call does not exist there, so nothing is missing.
+    policy = PolicyBuilder().allow_syscall("arch_prctl", arg(0) == "ARCH_SET_FS").build()
+    assert policy.resolve("aarch64").rules
+    with pytest.raises(PolicyError, match="does not exist on"):
+        PolicyBuilder().allow_syscall("mmap", arg(3) == "MAP_32BIT", arg(2) == "PROT_BTI").build()
+
+
 def test_programs_differ_by_architecture_and_mode_and_are_made_once() -> None:
     policy = some()
     programs = {(a, m): policy.compile(a, m) for a in ("x86_64", "aarch64") for m in ("enforce", "refuse")}

@@ -127,7 +127,7 @@ def own_processes(before: Snapshot, after: Snapshot, mark: str) -> list[ProcessI
     """Return the processes of `after` that this session started after `before` and that still exist."""
     own = os.getpid()
     began = before.processes[own].started
-    reapers = {1, *(pid for pid, process in after.processes.items() if "systemd" in process.command)}
+    reapers = _reapers(after)
     found = []
     for process in after.processes.values():
         earlier = before.processes.get(process.pid)
@@ -143,6 +143,11 @@ def own_processes(before: Snapshot, after: Snapshot, mark: str) -> list[ProcessI
         if own in chain or process.mark == mark or orphan_like_ours:
             found.append(process)
     return found
+
+
+def _reapers(snapshot: Snapshot) -> set[int]:
+    """Return the processes that inherit and reap orphans."""
+    return {1, *(pid for pid, process in snapshot.processes.items() if "systemd" in process.command)}
 
 
 def differences(before: Snapshot, after: Snapshot, mark: str) -> list[str]:
@@ -163,7 +168,9 @@ def settle(before: Snapshot, mark: str, patience: float = 20.0) -> list[str]:
     deadline = time.monotonic() + patience
     while True:
         after = snapshot()
-        ending = [process for process in own_processes(before, after, mark) if process.state != "Z"]
+        left, reapers = own_processes(before, after, mark), _reapers(after)
+        # A zombie that the host's init has inherited is about to be reaped by it; one with another parent stays.
+        ending = [process for process in left if process.state != "Z" or process.parent in reapers]
         if not ending or time.monotonic() >= deadline:
             return differences(before, after, mark)
         _wait_for_end(ending[0].pid, deadline - time.monotonic())

@@ -64,6 +64,11 @@ class Channel:
         """Close this end. Closing twice is fine."""
         self._socket.close()
 
+    def replace(self, descriptor: int) -> None:
+        """Go on with the connected unix socket `descriptor` instead; the old one is closed."""
+        self._socket.close()
+        self._socket = socket(AF_UNIX, SOCK_STREAM, 0, descriptor)
+
     def shutdown(self) -> None:
         """Wake whoever receives on this end, and the other side; both see the end of the connection."""
         try:

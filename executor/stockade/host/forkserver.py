@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import subprocess
 import sys
@@ -28,14 +29,18 @@ class ForkserverClient:
                 "forkserver", 2, "sys.executable", hint, detail="this process does not know its interpreter"
             )
         ours, its = Channel.pair()
-        owner = os.pidfd_open(os.getpid())
+        # Never 0, 1 or 2, which a caller with closed streams may be given, and which the new process gets anew.
+        its_end = fcntl.fcntl(its.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+        pidfd = os.pidfd_open(os.getpid())
+        owner = fcntl.fcntl(pidfd, fcntl.F_DUPFD_CLOEXEC, 3)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _BOOT, _PACKAGE_PARENT, str(its.fileno()), str(owner)],
+                [sys.executable, "-I", "-S", "-c", _BOOT, _PACKAGE_PARENT, str(its_end), str(owner)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=None if os.environ.get("STOCKADE_DEBUG_FORKSERVER") else subprocess.DEVNULL,
-                pass_fds=(its.fileno(), owner),
+                pass_fds=(its_end, owner),
+                start_new_session=True,
                 cwd="/",
                 env=_environment(),
             )
@@ -44,7 +49,8 @@ class ForkserverClient:
             raise SetupError("forkserver", error.errno or 0, sys.executable) from error
         finally:
             its.close()
-            os.close(owner)
+            for descriptor in (its_end, pidfd, owner):
+                os.close(descriptor)
         self._channel = ours
         self._identity = _caller()
 

@@ -30,8 +30,8 @@ def check_groups(sources: Iterable[str]) -> None:
         if found is not None:
             path, group = found
             raise PolicyError(
-                f"{source} can be reached only as a member of the supplementary group {group} (because of {path}), which "
-                "the program would keep; give the program a copy, or run as root, where groups are dropped",
+                f"{source} can be reached only as a member of the supplementary group {group} (because of {path}), "
+                "which the program would keep; give the program a copy, or run as root, where groups are dropped",
                 path=source,
             )
 

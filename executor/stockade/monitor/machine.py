@@ -41,6 +41,7 @@ class Machine:
         self._advisory: dict[str, None] = {}
         self._fatal: report_pb2.Violation.Kind = Kind.KIND_UNSPECIFIED
         self._last_signal: SignalInfo | None = None
+        self._torn_down = False
         self.processes = 1
         self.threads = 1
 
@@ -68,6 +69,10 @@ class Machine:
     def signal(self, tid: int, info: SignalInfo | None) -> None:
         """A signal is about to be delivered to a task of the program."""
         self._last_signal = info
+
+    def killed(self, *, box_is_dying: bool) -> None:
+        """The program ends by SIGKILL. When its init was ending before it, and not by us, the box was torn down."""
+        self._torn_down = box_is_dying
 
     def program_ended(self, status: int, rusage: resource.struct_rusage) -> None:
         """The program (its whole first process) has been reaped with the wait status `status`."""
@@ -155,6 +160,8 @@ class Machine:
             signo = os.WTERMSIG(status)
             if reason is not None and signo == SIGKILL:
                 return self._killed(reason)
+            if self._torn_down and signo == SIGKILL:
+                return Outcome(Status.INTERNAL_ERROR, internal="the forkserver, the template or init was killed")
             outcome = Outcome(Status.SIGNALED, signal=signo, core=os.WCOREDUMP(status))
             if self._last_signal is not None and self._last_signal.signo == signo:
                 outcome.si_code = self._last_signal.code

@@ -36,6 +36,8 @@ OPTIONS = (
 )
 WAIT_OPTIONS = ptrace.WALL | ptrace.WNOTHREAD
 STOP_SIGNALS = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
+# Flag of a task that is ending, in the ninth field of /proc/<pid>/stat.
+PF_EXITING = 4
 SYSCALL_STOP = signal.SIGTRAP | 0x80
 # A task that the filter has killed, as /proc/<tid>/status shows it.
 SECCOMP_MODE_DEAD = b"\nSeccomp:\t3\n"
@@ -56,7 +58,8 @@ class PtraceDriver:
         self._supervision = supervision
         self._machine = Machine(supervision)
         self._channel = supervision.job.channel
-        self._main = 0
+        self._main = self._init_pid = 0
+        self._program = ""
         self._free_exec_open = True
         self._executing = False
         self._reaped = False
@@ -85,38 +88,41 @@ class PtraceDriver:
 
     def _hand_over(self) -> None:
         """Wait for the box and the sandboxee, become its tracer, and let it go."""
-        descriptors: list[int] = []
-        ready = None
-        while not descriptors or ready is None:
-            reply, received = self._receive()
-            if reply.started is not None and len(received) == 2:
-                descriptors = received
-                self._main = _pid_of(descriptors[1])
-                self._supervision.attach(descriptors[0], descriptors[1], self._main)
-            elif reply.ready is not None:
-                ready = reply.ready
-        self._supervision.program = os.fsdecode(ready.program)
+        reply, descriptors = self._first_reply()
+        if reply.started is None or len(descriptors) != 2:
+            raise SetupFailedError(SetupFailure("forkserver", 0, "", "init said something else than Started"))
+        init, sandboxee = descriptors
+        self._main, self._init_pid = _pid_of(sandboxee), _pid_of(init)
+        self._supervision.attach(init, sandboxee, self._main)
         try:
             ptrace.seize(self._main, OPTIONS)
         except OSError as error:
             raise SetupFailedError(SetupFailure("seize", error.errno or 0, f"pid {self._main}")) from error
-        if select.select([descriptors[1]], [], [], 0)[0]:
-            raise SetupFailedError(
-                SetupFailure("seize", 0, f"pid {self._main}", "the sandboxee died before it started")
-            )
+        if _is_readable(sandboxee):
+            raise SetupFailedError(self._last_words("it died before it could be seized"))
         self._supervision.go_at = time.monotonic()
-        self._channel.send(encode(Command(go=Go())))
+        try:
+            self._channel.send(encode(Command(go=Go())))
+        except OSError as error:
+            raise SetupFailedError(self._last_words(str(error))) from error
+
+    def _first_reply(self) -> tuple[Reply, list[int]]:
+        """Started, or a failure. The sandboxee of a spare box may be Ready before its template says Started."""
+        while True:
+            try:
+                reply, descriptors = self._receive()
+            except (EOFError, OSError, ChannelError, WireError) as error:
+                detail = f"the processes that set up the sandbox are gone ({error})"
+                raise SetupFailedError(SetupFailure("forkserver", 0, "", detail)) from error
+            if reply.failure is not None:
+                raise SetupFailedError(_failure(reply))
+            if reply.ready is None:
+                return reply, descriptors
+            self._program = os.fsdecode(reply.ready.program)
 
     def _receive(self) -> tuple[Reply, list[int]]:
-        try:
-            payload, descriptors = self._channel.receive()
-            reply = decode(Reply, payload)
-        except (EOFError, ConnectionError, ChannelError, WireError) as error:
-            detail = f"the processes that set up the sandbox are gone ({error})"
-            raise SetupFailedError(SetupFailure("forkserver", 0, "", detail)) from error
-        if reply.failure is not None:
-            raise SetupFailedError(_failure(reply))
-        return reply, descriptors
+        payload, descriptors = self._channel.receive()
+        return decode(Reply, payload), descriptors
 
     # Following.
 
@@ -160,7 +166,7 @@ class PtraceDriver:
         elif event == ptrace.PTRACE_EVENT_EXEC:
             self._exec_stop(tid)
         elif event:
-            self._count_new_task(event)
+            self._count_new_task(tid, event)
             ptrace.resume(tid)
         elif signo == SYSCALL_STOP:
             self._syscall_exit_stop(tid)
@@ -172,12 +178,11 @@ class PtraceDriver:
         """How to go on: to the end of the exec while that is under way, else freely."""
         return ptrace.PTRACE_SYSCALL if self._executing else ptrace.PTRACE_CONT
 
-    def _count_new_task(self, event: int) -> None:
-        if event == ptrace.PTRACE_EVENT_CLONE:
-            self._machine.threads += 1
-        else:
+    def _count_new_task(self, tid: int, event: int) -> None:
+        """Count what `tid` has made. A clone event is a thread, or a process whose exit signal is not SIGCHLD."""
+        self._machine.threads += 1
+        if event != ptrace.PTRACE_EVENT_CLONE or not _is_thread_of(tid, ptrace.event_message(tid)):
             self._machine.processes += 1
-            self._machine.threads += 1
 
     def _seccomp_stop(self, tid: int) -> None:
         info = ptrace.syscall_info(tid)
@@ -185,10 +190,10 @@ class PtraceDriver:
             self._begin_exec(tid)
             return
         answer = self._machine.traced_call(tid, info.ret_data, call_of_stop(info))
+        if answer is Answer.KILL:
+            return  # it stays where it is until the kill of the tree reaches it: it makes no further call
         if isinstance(answer, int):
             ptrace.answer_syscall(tid, -answer)
-        elif answer is Answer.KILL:
-            ptrace.answer_syscall(tid, -1)  # the tree is being killed; the call is not made in any case
         ptrace.resume(tid)
 
     def _begin_exec(self, tid: int) -> None:
@@ -203,6 +208,9 @@ class PtraceDriver:
         ptrace.resume(tid, request=ptrace.PTRACE_SYSCALL)
 
     def _exec_stop(self, tid: int) -> None:
+        if self._free_exec_open:
+            detail = "the program was executed without being handed to the monitor: the policy's filter is not in force"
+            raise SetupFailedError(SetupFailure("read_back", 0, "", detail))
         if self._executing:
             self._executing = False
             self._channel.close()
@@ -212,9 +220,8 @@ class PtraceDriver:
 
     def _syscall_exit_stop(self, tid: int) -> None:
         """The free exec came back, so it failed."""
-        info = ptrace.syscall_info(tid)
-        errno = (1 << 64) - info.number
-        raise SetupFailedError(SetupFailure("exec", errno, self._supervision.program))
+        errno = (1 << 64) - ptrace.syscall_info(tid).number
+        raise SetupFailedError(self._last_words("", errno))
 
     def _exit_stop(self, tid: int) -> None:
         """A task is about to end, registers and memory still there. Proof of a violation: its seccomp mode is dead."""
@@ -222,30 +229,52 @@ class PtraceDriver:
             if SECCOMP_MODE_DEAD in read_small_file(f"/proc/{tid}/status"):
                 token = ptrace.syscall_info(tid).arch
                 self._machine.killed_by_filter(tid, call_of_registers(ptrace.get_registers(tid), token))
+            elif tid == self._main and ptrace.event_message(tid) & 0x7F == signal.SIGKILL:
+                self._machine.killed(box_is_dying=self._box_is_dying())
         finally:
             ptrace.resume(tid)
+
+    def _box_is_dying(self) -> bool:
+        """Whether init is ending already, although the program, at its exit stop, has not: something has killed it."""
+        try:
+            fields = read_small_file(f"/proc/{self._init_pid}/stat").rpartition(b")")[2].split()
+        except OSError:
+            return True
+        return bool(int(fields[6]) & PF_EXITING)
 
     def _ended(self, tid: int, status: int, rusage: resource.struct_rusage) -> None:
         if tid != self._main:
             return
         self._reaped = True
         if self._executing or self._free_exec_open:
-            raise SetupFailedError(self._last_words(status))
+            raise SetupFailedError(self._last_words(f"it ended with the wait status {status:#x}"))
         self._machine.program_ended(status, rusage)
 
-    def _last_words(self, status: int) -> SetupFailure:
-        """Why the sandboxee died before its exec: what it has said, or else how it ended."""
-        while not self._channel_is_closed() and select.select([self._channel.fileno()], [], [], 0)[0]:
+    def _last_words(self, detail: str, exec_errno: int = 0) -> SetupFailure:
+        """Why the sandboxee did not become the program: what it said, or the error of its exec, or else `detail`."""
+        while _is_readable(self._channel.fileno()):
             try:
-                reply = decode(Reply, self._channel.receive()[0])
+                reply, _ = self._receive()
             except (EOFError, OSError, ChannelError, WireError):
                 break
             if reply.failure is not None:
                 return _failure(reply)
-        return SetupFailure("launch", 0, "", f"the sandboxee died before it started (wait status {status:#x})")
+            if reply.ready is not None:
+                self._program = os.fsdecode(reply.ready.program)
+        if exec_errno:
+            return SetupFailure("exec", exec_errno, self._program)
+        return SetupFailure("launch", 0, self._program, f"the sandboxee died before it became the program: {detail}")
 
-    def _channel_is_closed(self) -> bool:
-        return self._channel.fileno() < 0
+
+def _is_readable(descriptor: int) -> bool:
+    """Whether something is there to read, or, of a pidfd, the process has ended."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _is_thread_of(tid: int, other: int) -> bool:
+    return os.path.exists(f"/proc/{tid}/task/{other}")
 
 
 def _failure(reply: Reply) -> SetupFailure:

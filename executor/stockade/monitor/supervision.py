@@ -45,7 +45,6 @@ class Supervision:
         self.gone = False
         self.outcome: Outcome | None = None
         self.readback: Readback | None = None
-        self.program = ""
         self.kill_reason: KillReason | None = None
         self.hook_since = 0.0
         self._hook_overrun: Callable[[], None] | None = None

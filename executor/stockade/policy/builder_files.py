@@ -16,7 +16,7 @@ _Bind = policy_pb2.Bind
 
 
 class FileMethods(BuilderBase):
-    """Mounts. All paths are absolute and canonical. The order of the calls does not matter: parents are mounted first."""
+    """Mounts. Paths are absolute and canonical. The order of the calls does not matter: parents are mounted first."""
 
     def add_file(
         self, path: StrPath, *, inside: StrPath | None = None, writable: bool = False, if_exists: bool = False

@@ -20,7 +20,7 @@ from stockade.policy.resolve import resolve
 from stockade.policy.rules import ResolvedPolicy
 from stockade.policy.selfcheck import check_program
 from stockade.policy.unsupported import unsupported_features
-from stockade.policy.validate import findings
+from stockade.policy.validate import architectures_of, findings
 
 __all__ = ["DIGEST_SIZE", "Policy", "unsupported_features"]
 
@@ -48,8 +48,8 @@ class Policy:
         self._programs: dict[tuple[str, str], bytes] = {}
         self._lock = threading.Lock()
         # Contradictions between rules show on every machine, not only on one that has the call.
-        for name in ("x86_64", "aarch64"):
-            self.resolve(ARCHITECTURES[name])
+        for architecture in architectures_of(message) or (native(),):
+            self.resolve(architecture)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Policy:

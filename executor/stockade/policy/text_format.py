@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from typing import cast
 
 from google.protobuf import text_format as protobuf_text
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from stockade._proto import policy_pb2
@@ -32,8 +33,7 @@ def _values(message: Message) -> Iterator[tuple[FieldDescriptor, object]]:
     """Walk the fields that are set, in the order of their numbers, repeated ones element by element."""
     if isinstance(message, policy_pb2.Condition) and not message.argument:
         # Argument 0 is the default of its field, but a reader should not have to know that.
-        descriptor: Descriptor = message.DESCRIPTOR
-        yield descriptor.fields_by_name["argument"], 0
+        yield cast(FieldDescriptor, message.DESCRIPTOR.fields_by_name["argument"]), 0
     for field, value in sorted(message.ListFields(), key=lambda item: item[0].number):
         if _is_repeated(field):
             yield from ((field, each) for each in value)

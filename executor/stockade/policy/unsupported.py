@@ -53,7 +53,7 @@ _FEATURES = (
 
 
 def unsupported_features(message: policy_pb2.Policy) -> list[str]:
-    """List the fields of a policy that this version does not enforce, each with what it would do; empty if there are none.
+    """List the fields of a policy that this version does not enforce, each with what it would do; [] if it has none.
 
     Limits are not looked at; `stockade.limits` judges them.
     """

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
+from stockade.kernel import constants
 from stockade.kernel.architectures import AARCH64, ARCHITECTURES, X86_64, Architecture
 from stockade.policy.conditions import values_of
 from stockade.policy.finding import FieldPath, Finding, beneath, closest
@@ -56,10 +57,34 @@ def rule_findings(rule: policy_pb2.Rule) -> Iterator[Finding]:
         return
     alone = policy_pb2.Policy(schema_version=SCHEMA_VERSION, syscalls=policy_pb2.SyscallPolicy(rules=[rule]))
     try:
-        for architecture in (X86_64, AARCH64):
+        for architecture in architectures_of(alone) or (X86_64, AARCH64):
             resolve(alone, architecture)
     except PolicyError as error:
         yield Finding((), error.message, error.suggestion, error.syscall)
+
+
+def architectures_of(message: policy_pb2.Policy) -> list[Architecture]:
+    """Give the architectures that have every constant of the explicit rules; the policy can be resolved for these only.
+
+    A constant such as MAP_32BIT ties a policy to one architecture, unless its call does not exist on the other.
+    """
+    return [
+        architecture
+        for architecture in (X86_64, AARCH64)
+        if all(_has_constants(rule, architecture) for rule in message.syscalls.rules)
+    ]
+
+
+def _has_constants(rule: policy_pb2.Rule, architecture: Architecture) -> bool:
+    if not any(name in architecture.syscalls for name in rule.syscall):
+        return True
+    try:
+        for condition in rule.when:
+            for _, value in _values(condition):
+                constants.parse(value, architecture.name)
+    except LookupError:
+        return False
+    return True
 
 
 def _field_findings(rule: policy_pb2.Rule) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """The forkserver: a small single-threaded process from which every sandboxee is forked.
 
-It is started by the executor as `python -I -S`, gets its connection and a pidfd of its owner as arguments, and leaves
+It is started by the executor as `python -I -S` in a session of its own, gets its connection and a pidfd of its owner as arguments, and leaves
 when either says that the owner is gone. It keeps one template for each file-system policy in use.
 """
 
@@ -26,10 +26,10 @@ IDLE_SECONDS = 10.0
 class Template:
     """What the forkserver knows of one template process."""
 
-    __slots__ = ("channel", "identities", "used")
+    __slots__ = ("channel", "identities", "pidfd", "used")
 
-    def __init__(self, channel: Channel, identities: list[tuple[int, int, int] | None]) -> None:
-        self.channel, self.identities, self.used = channel, identities, time.monotonic()
+    def __init__(self, channel: Channel, pidfd: int, identities: list[tuple[int, int, int] | None]) -> None:
+        self.channel, self.pidfd, self.identities, self.used = channel, pidfd, identities, time.monotonic()
 
 
 class Forkserver:
@@ -39,6 +39,7 @@ class Forkserver:
         self.control, self.owner = control, owner
         self.by_root = os.geteuid() == 0
         self.templates: dict[bytes, Template] = {}  # least recently used first
+        self.leaving: list[int] = []  # pidfds of dismissed templates, which stay until their last run has ended
 
     def serve(self) -> None:
         """Answer requests until the owner is gone."""
@@ -89,25 +90,25 @@ class Forkserver:
         identities = template.source_identities(plan)
         found = self.templates.pop(key, None)
         if found is not None and (found.identities != identities or not _is_alive(found.channel)):
-            found.channel.close()
+            self._dismiss(found)
             found = None
         if found is None:
             while len(self.templates) >= MAXIMUM_TEMPLATES:
-                self.templates.pop(next(iter(self.templates))).channel.close()
-            channel = self._build_template(plan, run)
-            if channel is None:
+                self._dismiss(self.templates.pop(next(iter(self.templates))))
+            built = self._build_template(plan, run)
+            if built is None:
                 return None
-            found = Template(channel, identities)
+            found = Template(*built, identities)
         found.used = time.monotonic()
         self.templates[key] = found
         return found
 
-    def _build_template(self, plan: TemplatePlan, run: Channel) -> Channel | None:
-        """Fork a template. None when it failed; it has then told the run why."""
+    def _build_template(self, plan: TemplatePlan, run: Channel) -> tuple[Channel, int] | None:
+        """Fork a template: its connection and pidfd. None when it failed; it has then told the run why."""
         ours, its = Channel.pair()
         own_pid = os.getpid()
         with Step("fork", "template"):
-            pid = os.fork()
+            pid, pidfd = process.clone(0)
         if pid == 0:
             template.run(plan, its, run, own_pid)
         its.close()
@@ -119,15 +120,36 @@ class Forkserver:
                 answer, _ = ours.receive()
         except EOFError:
             ours.close()
+            os.close(pidfd)
             return None
         if answer != template.READY:
             raise StepError("template", 0, "", "the template gave a wrong answer")
-        return ours
+        return ours, pidfd
 
     def _drop_idle_templates(self) -> None:
         oldest = time.monotonic() - IDLE_SECONDS
         for key in [key for key, found in self.templates.items() if found.used < oldest]:
-            self.templates.pop(key).channel.close()
+            self._dismiss(self.templates.pop(key))
+
+    def _dismiss(self, found: Template) -> None:
+        """Let a template leave once its last run has ended."""
+        found.channel.close()
+        self.leaving = [pidfd for pidfd in self.leaving if not _closed_if_ended(pidfd)]
+        if not _closed_if_ended(found.pidfd):
+            self.leaving.append(found.pidfd)
+
+    def kill_all(self) -> None:
+        """Kill every template and so every run, and stay until all of them are gone: nobody else might reap them."""
+        for pidfd in (*self.leaving, *(found.pidfd for found in self.templates.values())):
+            try:
+                process.pidfd_send_signal(pidfd, process.SIGKILL)
+            except ProcessLookupError:
+                continue
+        try:
+            while True:
+                os.wait()
+        except ChildProcessError:
+            return
 
 
 def _is_alive(channel: Channel) -> bool:
@@ -137,17 +159,32 @@ def _is_alive(channel: Channel) -> bool:
     return not poll.poll(0)
 
 
+def _closed_if_ended(pidfd: int) -> bool:
+    """Whether the process behind `pidfd` has ended; the descriptor is closed then."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    if not poll.poll(0):
+        return False
+    os.close(pidfd)
+    return True
+
+
 def main(control: int, owner: int) -> None:
     """Entry of the forkserver process: `control` is its connection, `owner` a pidfd of the executor's process."""
     gc.disable()
-    os.setsid()
     process.set_name(b"stockade-forks")
     identity.own_oom_score()
     identity.set_dumpable(identity.NOT_DUMPABLE)
     signals.reset_dispositions()
-    signals.set_disposition(signals.SIGCHLD, signals.SIG_IGN)  # templates and their runs are reaped by the kernel
+    # Templates, and the runs of one that dies before them, are our children, and are reaped by the kernel.
+    process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
+    signals.set_disposition(signals.SIGCHLD, signals.SIG_IGN)
     signals.set_signal_mask(0)
     for descriptor in (control, owner):
         os.set_inheritable(descriptor, False)
-    Forkserver(Channel.from_descriptor(control), owner).serve()
-    os._exit(0)
+    forkserver = Forkserver(Channel.from_descriptor(control), owner)
+    try:
+        forkserver.serve()
+    finally:
+        forkserver.kill_all()
+        os._exit(0)

@@ -68,7 +68,6 @@ def _build_box(request: ForkRequest, sources: list[int | None], ids: tuple[int, 
         process.unshare(process.CLONE_NEWUSER)
     identity.write_id_maps(proc_self, "self", ids, ids)
     identity.drop_capabilities()
-    identity.set_dumpable(identity.NOT_DUMPABLE)
     process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
     os.close(proc_self)
     os.close(tree.root)
@@ -84,7 +83,9 @@ def _start_sandboxee(channel: Channel) -> None:
         pid, pidfd = process.clone(0)
     if pid == 0:
         os.close(gate_of_init)
+        # Born dumpable, so that it can be seized: it holds no capability and nothing of another run.
         launch.run(channel, gate)
+    identity.set_dumpable(identity.NOT_DUMPABLE)
     with Step("pidfd_open", "init"):
         own_pidfd = process.pidfd_open(INIT)
     channel.send(encode(Reply(started=Started())), [own_pidfd, pidfd])

@@ -17,7 +17,6 @@ from stockade.kernel.seccomp_constants import (
     INSTRUCTION_SIZE,
     SECCOMP_FILTER_FLAG_SPEC_ALLOW,
 )
-from stockade.sandboxee import identity
 from stockade.sandboxee.init_filter import AUDIT_ARCH
 from stockade.sandboxee.steps import Step, StepError, report
 
@@ -44,16 +43,14 @@ def run(channel: Channel, gate: int) -> None:
 
 def _run(channel: Channel, gate: int) -> None:
     _reset_process_state()
-    channel, launch, descriptors = _receive_launch(channel)
+    launch, descriptors = _receive_launch(channel)
     program = check_program(launch)
-    channel, program_descriptor = _place_descriptors(launch, channel, descriptors, gate)
+    program_descriptor = _place_descriptors(launch, channel, descriptors, gate)
     _set_process_state(launch)
     path, flags, where = _find_program(launch, program_descriptor)
     execute = process.prepare_execveat(where, path, launch.argv, launch.env, flags, FREE_EXEC_COOKIE)
     filter_flags = SECCOMP_FILTER_FLAG_SPEC_ALLOW if launch.danger_speculation else 0
     install = seccomp.prepare_filter(program.instructions, filter_flags)
-    # No capability, no descriptor but ours, nothing of another run: from here on it may be traced.
-    identity.set_dumpable(identity.DUMPABLE)
     channel.send(encode(Reply(ready=Ready(program=path))))
     _wait_for_go(channel)
     with Step("no_new_privs"):
@@ -66,17 +63,16 @@ def _run(channel: Channel, gate: int) -> None:
     os._exit(1)  # not reached while a monitor follows the exec
 
 
-def _receive_launch(channel: Channel) -> tuple[Channel, Launch, list[int]]:
+def _receive_launch(channel: Channel) -> tuple[Launch, list[int]]:
     """Wait for the Launch; in a spare box, first for the connection of the run that it will belong to."""
     while True:
         payload, descriptors = channel.receive()
         command = decode(Command, payload)
         if command.launch is not None:
-            return channel, command.launch, descriptors
+            return command.launch, descriptors
         if command.adopt is None or len(descriptors) != 1:
             raise StepError("request", EINVAL, "", "something else than a Launch was sent")
-        channel.close()
-        channel = Channel.from_descriptor(descriptors[0])
+        channel.replace(descriptors[0])
 
 
 def check_program(launch: Launch) -> CompiledProgram:
@@ -102,9 +98,7 @@ def program_digest(policy_digest: bytes, program: CompiledProgram) -> bytes:
     return blake2b(parts, digest_size=DIGEST_SIZE).digest()
 
 
-def _place_descriptors(
-    launch: Launch, channel: Channel, descriptors: list[int], gate: int
-) -> tuple[Channel, int | None]:
+def _place_descriptors(launch: Launch, channel: Channel, descriptors: list[int], gate: int) -> int | None:
     """Put the passed descriptors at their numbers and close everything else but the connection and the program."""
     wanted = launch.descriptors
     if len(descriptors) != len(wanted) + launch.program_descriptor:
@@ -117,9 +111,10 @@ def _place_descriptors(
         for source, target in zip(high, wanted, strict=False):  # the program's may be one more
             os.dup2(source, target)
         program_descriptor = high[-1] if launch.program_descriptor else None
-        channel.detach()
+        channel.detach()  # not closed: a passed descriptor may have its number now
+        channel.replace(kept)
         process.close_all_but([*wanted, kept, *([] if program_descriptor is None else [program_descriptor])])
-    return Channel.from_descriptor(kept), program_descriptor
+    return program_descriptor
 
 
 def _reset_process_state() -> None:

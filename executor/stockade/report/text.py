@@ -1,0 +1,124 @@
+"""The report of a run as text."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+from stockade._proto import report_pb2
+from stockade.report.violations import format_violation
+from stockade.report.wrap import SMALLEST_WIDTH, labelled, paragraph
+from stockade.units import format_size
+
+_CLOCKS = frozenset(("wall_time", "cpu_time", "idle_time"))
+_COUNTS = frozenset(("open_files", "processes", "nice", "cpu_percent", "cpus"))
+
+
+def format_report(report: report_pb2.Report, width: int = 80) -> str:
+    """Return a report for people: how the run ended, each violation with what would allow it, and what was amiss.
+
+    Lines have at most `width` columns (40 at least), except that a suggested change of policy is never broken within a
+    word. Everything in it is safe to print; there is no colour. Ends with a line break.
+    """
+    width = max(width, SMALLEST_WIDTH)
+    blocks = [paragraph(ending(report), width)]
+    refused_only = report.mode not in ("", "enforce")
+    total = len(report.violations) + report.violations_dropped
+    for number, violation in enumerate(report.violations, 1):
+        title = "Violation" if total == 1 else f"Violation {number} of {total}"
+        blocks.append(format_violation(violation, title, width, refused_only=refused_only))
+    if report.violations_dropped:
+        blocks.append(paragraph(f"{report.violations_dropped} further violations were counted but not kept.", width))
+    if report.HasField("setup_failure"):
+        blocks.append(_setup_failure(report.setup_failure, width))
+    if report.HasField("limit"):
+        blocks.append(_limit(report.limit, width))
+    blocks += _notes(report, width)
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def ending(report: report_pb2.Report) -> str:
+    """Return how the run ended, as one sentence without a full stop."""
+    name = report.argv[0] if report.argv else "the program"
+    reason = report.reason
+    match report.status:
+        case report_pb2.STATUS_OK:
+            end = f"{name} ended with exit code {report.returncode}"
+            return f"{end}; {_refusals(report)}" if report.violations else end
+        case report_pb2.STATUS_VIOLATION:
+            policy = f'the policy "{report.policy_name}"' if report.policy_name else "its policy"
+            return f"{name} was killed: it breached {policy}"
+        case report_pb2.STATUS_SIGNALED:
+            return f"{name} died of {signal_name(reason.signal)}{_fault(reason)}"
+        case report_pb2.STATUS_TIMEOUT:
+            return f"{name} was killed: its time was up (limit {reason.limit})"
+        case report_pb2.STATUS_LIMIT:
+            return f"{name} was killed: it reached the limit {reason.limit}"
+        case report_pb2.STATUS_EXTERNAL_KILL:
+            return f"{name} was killed from outside ({reason.killed_by or 'kill'})"
+        case report_pb2.STATUS_SETUP_ERROR:
+            return f"{name} was not started: the step {reason.step or 'set-up'} failed"
+        case report_pb2.STATUS_INTERNAL_ERROR:
+            return f"{name} was killed, because stockade itself failed: {reason.internal or 'unknown reason'}"
+        case _:
+            return f"{name} has not ended"
+
+
+def signal_name(number: int) -> str:
+    """Return "SIGSEGV" for 11, "signal 40" for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _fault(reason: report_pb2.Reason) -> str:
+    faults = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+    # A positive si_code: the kernel raised it for what the program did, and the address means something.
+    return f" at address {reason.fault_address:#x}" if reason.signal in faults and reason.si_code > 0 else ""
+
+
+def _refusals(report: report_pb2.Report) -> str:
+    count = sum(violation.count or 1 for violation in report.violations) + report.violations_dropped
+    return "one call was refused on the way" if count == 1 else f"{count} calls were refused on the way"
+
+
+def _setup_failure(failure: report_pb2.SetupFailureReport, width: int) -> list[str]:
+    lines = ["Set-up failure"]
+    lines += labelled("step", failure.step, width)
+    if failure.path:
+        lines += labelled("object", failure.path, width)
+    if failure.errno:
+        name = errno.errorcode.get(failure.errno, str(failure.errno))
+        lines += labelled("error", f"{os.strerror(failure.errno)} ({name})", width)
+    if failure.hint:
+        lines += labelled("remedy", failure.hint, width)
+    return lines
+
+
+def _limit(limit: report_pb2.LimitReached, width: int) -> list[str]:
+    amounts = f"allowed {_amount(limit.name, limit.allowed)}, measured {_amount(limit.name, limit.measured)}"
+    return paragraph(f"Limit {limit.name}: {amounts}", width)
+
+
+def _amount(name: str, value: float) -> str:
+    if name in _CLOCKS:
+        return f"{value:.3g} s" if value < 1000 else f"{value:.0f} s"
+    return f"{value:g}" if name in _COUNTS else f"{format_size(int(value))} bytes"
+
+
+def _notes(report: report_pb2.Report, width: int) -> list[list[str]]:
+    """Return what a reader of the verdict has to know about it: recorded calls, hooks that can be raced, lost layers."""
+    notes = []
+    if report.logged:
+        calls = [f"{call.syscall} {call.count} times (for example {call.example})" for call in report.logged]
+        notes.append(paragraph(f"Recorded and allowed: {'; '.join(calls)}", width))
+    if report.advisory_hooks:
+        names = ", ".join(report.advisory_hooks)
+        text = f"Advisory hooks: {names}. They decided by memory that the program could change afterwards"
+        notes.append(paragraph(text, width))
+    weak = [layer for layer in report.layers if layer.state in (report_pb2.Layer.DEGRADED, report_pb2.Layer.LOST)]
+    if weak:
+        notes.append(paragraph(f"Degraded layers: {'; '.join(f'{each.name} ({each.detail})' for each in weak)}", width))
+    return notes
