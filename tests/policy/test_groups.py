@@ -142,6 +142,9 @@ NEIGHBOURS: list[tuple[str, tuple[str | tuple[object, ...], ...], tuple[str | tu
         (
             ("clone", "SIGCHLD"),
             ("clone", "CLONE_VM|CLONE_VFORK|SIGCHLD"),
+            ("clone", "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_PARENT"),
+            ("clone", "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|SIGCHLD"),
+            ("clone", "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND"),
             ("clone", "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_UNTRACED"),
             ("clone", "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_NEWNET"),
             "vfork",

@@ -48,6 +48,8 @@ def test_a_policy_cannot_be_changed_through_its_message() -> None:
     kept = Policy.from_message(message)
     message.syscalls.Clear()
     assert policy.serialized == kept.serialized == before
+    assert kept.message == policy.message
+    assert kept.to_text() == policy.to_text()
     assert not policy.evaluate("write").permits
     with pytest.raises(AttributeError):
         policy.digest = b""  # type: ignore[misc]

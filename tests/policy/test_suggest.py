@@ -168,12 +168,24 @@ def test_the_text_line_reads_as_in_a_policy() -> None:
     )
 
 
+def test_asking_for_a_limit_is_told_from_setting_it() -> None:
+    empty = Policy.from_text("schema_version: 1")
+    asks, sets = call("prlimit64", 0, "RLIMIT_CORE", 0, 0x7000), call("prlimit64", 0, "RLIMIT_CORE", 0x7000, 0)
+    found = patch(empty, asks)
+    assert found.builder_call == '.allow_syscall("prlimit64", arg(1) == "RLIMIT_CORE", arg(2) == 0)'
+    changed = Policy.from_text(f"schema_version: 1 syscalls {{ {found.text_line} }}")
+    assert permits(changed, asks)
+    assert not permits(changed, sets)
+    assert patch(empty, sets).builder_call == '.allow_syscall("prlimit64", arg(1) == "RLIMIT_CORE")'
+
+
 WIDER = [
     (call("write", 1), ".allow_write()", 'groups { name: "write" }'),
     (call("getcwd"), ".allow_working_directory()", 'groups { name: "working_directory" }'),
     (call("openat", -100, 0, "O_RDONLY"), ".allow_open_for_reading()", 'groups { name: "open_for_reading" }'),
     (call("openat", -100, 0, "O_RDWR"), ".allow_open()", 'groups { name: "open" }'),
     (call("clone", "SIGCHLD"), ".allow_fork()", 'groups { name: "fork" }'),
+    (call("madvise", 0, 0, "MADV_WIPEONFORK"), ".allow_wipe_on_fork()", 'groups { name: "wipe_on_fork" }'),
     (call("ioctl", 1, "TCSETS"), '.allow_syscall("ioctl")', 'rules { syscall: "ioctl" action: ALLOW }'),
 ]
 
@@ -269,6 +281,21 @@ def test_expressions_mean_the_value_that_they_were_made_from(name: str, args: li
     for index in range(len(signature(name))):
         bits = (1 << width(name, index)) - 1
         assert parse(value_expression(name, index, tried.arguments, "x86_64")) & bits == args[index] & bits
+
+
+def test_only_the_bits_that_the_kernel_reads_are_shown() -> None:
+    assert value_expression("ioctl", 1, [0, 0x5401 | 1 << 40, 0, 0, 0, 0], "x86_64") == "TCGETS"
+    assert value_expression("ioctl", 1, [0] * 6, "x86_64", 0x5401 | 1 << 63) == "TCGETS"
+
+
+def test_a_group_with_conditions_is_judged_by_the_call_and_one_without_by_all_it_allows() -> None:
+    empty = Policy.from_text("schema_version: 1")
+    mapped = wider_patch(empty, call("mmap", 0, 1, "PROT_READ", "MAP_SHARED"))
+    assert mapped is not None
+    assert (mapped.builder_call, mapped.risk) == (".allow_mmap_without_exec()", "low")
+    thread = wider_patch(empty, call("clone", "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD"))
+    assert thread is not None
+    assert (thread.builder_call, thread.risk) == (".allow_fork()", "medium")
 
 
 # --- the nearest rule ---

@@ -154,6 +154,13 @@ def test_contradictions_between_rules_name_both_lines() -> None:
     assert "my.textproto:3" in str(caught.value)
 
 
+def test_syntax_errors_say_what_is_wrong_without_repeating_the_line() -> None:
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_text("# one\nschema_version: 'one'  # two")
+    assert "schema_version" not in caught.value.message
+    assert "one" in caught.value.message
+
+
 def test_messages_are_safe_to_print() -> None:
     with pytest.raises(PolicyError) as caught:
         Policy.from_text('schema_version: 1\nsyscalls { rules { syscall: "\x1b[31m" action: ALLOW } }')
@@ -261,9 +268,11 @@ def test_places_of_fields_in_every_notation() -> None:
 
 
 def test_a_profile_is_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "gzip.textproto").write_text(GZIP)
-    (tmp_path / "README.md").write_text("no policy")
-    monkeypatch.setattr(profiles, "directory", lambda: tmp_path)
+    directory = tmp_path / "policies"
+    directory.mkdir()
+    for path in (directory / "gzip.textproto", tmp_path / "gzip.textproto", directory / "README.md"):
+        path.write_text(GZIP)
+    monkeypatch.setattr(profiles, "directory", lambda: directory)
     assert profiles.names() == ("gzip",)
     assert Policy.profile("gzip").name == "gzip"
     for wrong, near in (("gzipp", "gzip"), ("../gzip", "gzip"), ("README.md", None)):

@@ -224,23 +224,22 @@ class PtraceDriver:
         raise SetupFailedError(self._last_words("", errno))
 
     def _exit_stop(self, tid: int) -> None:
-        """A task is about to end, registers and memory still there. Proof of a violation: its seccomp mode is dead."""
-        try:
-            if SECCOMP_MODE_DEAD in read_small_file(f"/proc/{tid}/status"):
-                token = ptrace.syscall_info(tid).arch
-                self._machine.killed_by_filter(tid, call_of_registers(ptrace.get_registers(tid), token))
-            elif tid == self._main and ptrace.event_message(tid) & 0x7F == signal.SIGKILL:
-                self._machine.killed(box_is_dying=self._box_is_dying())
-        finally:
-            ptrace.resume(tid)
+        """A task is about to end, registers and memory still there. Proof of a violation: its seccomp mode is dead.
 
-    def _box_is_dying(self) -> bool:
-        """Whether init is ending already, although the program, at its exit stop, has not: something has killed it."""
+        Another process than the program's first stays there until the kill of the tree reaches it, so that its parent
+        does not learn of its end and go on meanwhile.
+        """
+        status = read_small_file(f"/proc/{tid}/status")
+        if SECCOMP_MODE_DEAD not in status:
+            ptrace.resume(tid)
+            return
+        hold = b"\nTgid:\t%d\n" % self._main not in status
         try:
-            fields = read_small_file(f"/proc/{self._init_pid}/stat").rpartition(b")")[2].split()
-        except OSError:
-            return True
-        return bool(int(fields[6]) & PF_EXITING)
+            token = ptrace.syscall_info(tid).arch
+            self._machine.killed_by_filter(tid, call_of_registers(ptrace.get_registers(tid), token))
+        finally:
+            if not hold:
+                ptrace.resume(tid)
 
     def _ended(self, tid: int, status: int, rusage: resource.struct_rusage) -> None:
         if tid != self._main:

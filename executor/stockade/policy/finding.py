@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -41,5 +40,7 @@ _REPEATED = frozenset({"rules", "groups", "syscall", "when", "argument", "value"
 
 def closest(name: str, known: Iterable[str]) -> str | None:
     """Give the known name that is most like `name`, or None when none is near."""
+    import difflib  # only needed for an error
+
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return found[0] if found else None

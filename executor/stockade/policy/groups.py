@@ -6,7 +6,6 @@ Groups whose names begin with `danger_` undo a protection; nothing else may incl
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
@@ -14,6 +13,7 @@ from types import MappingProxyType
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
 from stockade.policy import group_rows_files, group_rows_memory, group_rows_process, group_rows_startup
+from stockade.policy.finding import closest
 from stockade.policy.group_table import Group, Row
 
 __all__ = ["GROUPS", "Group", "check_group", "expand"]
@@ -36,8 +36,7 @@ def check_group(name: str, arguments: Sequence[str] = ()) -> Group:
     """
     group = GROUPS.get(name)
     if group is None:
-        close = difflib.get_close_matches(name, GROUPS, n=1)
-        raise PolicyError(f"unknown group {name!r}", suggestion=close[0] if close else None)
+        raise PolicyError(f"unknown group {name!r}", suggestion=closest(name, GROUPS))
     if group.parameter is None and arguments:
         raise PolicyError(f"group {name!r} takes no argument, but was given {', '.join(map(repr, arguments))}")
     if group.parameter is not None and not arguments:

@@ -50,12 +50,12 @@ def wider_patch(policy: Policy, call: Call) -> report_pb2.Patch | None:
     """Give a wider change that allows `call` and its like: the smallest group that has it, else the call with any
     arguments. None when there is none, when `patch` offers none either, and where the risk would be high.
     """
-    if _refusal(policy, call) or risk(call.syscall, call.arguments).level == HIGH:
+    if _refusal(policy, call):
         return None
     architecture = ARCHITECTURES[call.architecture]
     for name in _groups_by_size():
-        if _group_permits(name, call, architecture):
-            found = risk(call.syscall)
+        found = _group_risk(name, call)
+        if found.level != HIGH and _group_permits(name, call, architecture):
             return report_pb2.Patch(
                 builder_call=f".{method_name(name)}()",
                 text_line=f"groups {{ name: {quoted(name)} }}",
@@ -146,6 +146,12 @@ def _groups_by_size() -> list[str]:
     """Give the groups that a suggestion may name, those with the fewest rules first."""
     names = [name for name, group in GROUPS.items() if not name.startswith("danger_") and group.parameter is None]
     return sorted(names, key=lambda name: sum(len(rule.syscall) for rule in expand(name)))
+
+
+def _group_risk(name: str, call: Call) -> Risk:
+    """Judge a group by the call alone where conditions narrow it, else by everything that the call can do."""
+    narrowed = all(rule.when for rule in expand(name) if call.syscall in rule.syscall)
+    return risk(call.syscall, call.arguments if narrowed else None)
 
 
 def _group_permits(name: str, call: Call, architecture: Architecture) -> bool:

@@ -15,14 +15,14 @@ _CLOCKS = frozenset(("wall_time", "cpu_time", "idle_time"))
 _COUNTS = frozenset(("open_files", "processes", "nice", "cpu_percent", "cpus"))
 
 
-def format_report(report: report_pb2.Report, width: int = 80) -> str:
+def format_report(report: report_pb2.Report, width: int = 80, *, prefix: str = "") -> str:
     """Return a report for people: how the run ended, each violation with what would allow it, and what was amiss.
 
     Lines have at most `width` columns (40 at least), except that a suggested change of policy is never broken within a
-    word. Everything in it is safe to print; there is no colour. Ends with a line break.
+    word. Everything in it is safe to print; there is no colour. Starts with `prefix`, ends with a line break.
     """
     width = max(width, SMALLEST_WIDTH)
-    blocks = [paragraph(ending(report), width)]
+    blocks = [paragraph(prefix + ending(report), width)]
     refused_only = report.mode not in ("", "enforce")
     total = len(report.violations) + report.violations_dropped
     for number, violation in enumerate(report.violations, 1):

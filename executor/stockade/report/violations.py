@@ -6,7 +6,7 @@ from stockade._proto import report_pb2
 from stockade.report.wrap import INDENT, labelled, paragraph, wrap
 
 _Violation = report_pb2.Violation
-_BOTH_FORMS = "to allow it: a call on PolicyBuilder, or a line of a text policy's syscalls block"
+_BOTH_FORMS = "to allow it (PolicyBuilder, or text policy, block syscalls):"
 _ONE_FORM = "to allow it:"
 
 
@@ -34,7 +34,7 @@ def _subject(violation: report_pb2.Violation) -> str:
 
 
 def _why(violation: report_pb2.Violation, *, refused_only: bool) -> str:
-    end = "; it was answered with EPERM, and the program went on" if refused_only else ""
+    end = "; answered with EPERM" if refused_only else ""
     hook = f'the hook "{violation.hook}"'
     match violation.kind:
         case _Violation.ARCHITECTURE:

@@ -1,7 +1,8 @@
 """The forkserver: a small single-threaded process from which every sandboxee is forked.
 
-It is started by the executor as `python -I -S` in a session of its own, gets its connection and a pidfd of its owner as arguments, and leaves
-when either says that the owner is gone. It keeps one template for each file-system policy in use.
+It is started by the executor as `python -I -S` in a session of its own, gets its connection and a pidfd of its owner
+as arguments, and leaves when either says that the owner is gone. It keeps one template for each file-system policy in
+use.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ IDLE_SECONDS = 10.0
 class Template:
     """What the forkserver knows of one template process."""
 
-    __slots__ = ("channel", "identities", "pidfd", "used")
+    __slots__ = ("channel", "identities", "pidfd", "plan", "used")
 
-    def __init__(self, channel: Channel, pidfd: int, identities: list[tuple[int, int, int] | None]) -> None:
-        self.channel, self.pidfd, self.identities, self.used = channel, pidfd, identities, time.monotonic()
+    def __init__(
+        self, channel: Channel, pidfd: int, plan: TemplatePlan, identities: list[tuple[int, int, int] | None]
+    ) -> None:
+        self.channel, self.pidfd, self.plan, self.identities = channel, pidfd, plan, identities
+        self.used = time.monotonic()
 
 
 class Forkserver:
@@ -86,9 +90,9 @@ class Forkserver:
 
     def _template(self, key: bytes, run: Channel) -> Template | None:
         """The template for the plan `key`, made or made anew where needed. None when that failed and was reported."""
-        plan = decode(TemplatePlan, key)
-        identities = template.source_identities(plan)
         found = self.templates.pop(key, None)
+        plan = found.plan if found is not None else decode(TemplatePlan, key)
+        identities = template.source_identities(plan)
         if found is not None and (found.identities != identities or not _is_alive(found.channel)):
             self._dismiss(found)
             found = None
@@ -98,7 +102,7 @@ class Forkserver:
             built = self._build_template(plan, run)
             if built is None:
                 return None
-            found = Template(*built, identities)
+            found = Template(*built, plan, identities)
         found.used = time.monotonic()
         self.templates[key] = found
         return found

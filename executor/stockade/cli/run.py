@@ -1,0 +1,146 @@
+"""`stockade run`: run a program under a policy, as if it had been called itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from stockade.cli.interrupts import Interrupted, interruptible
+from stockade.cli.output import say, width
+from stockade.cli.run_options import COMMAND, DEFAULT_PROFILE, RunOptions, parse
+from stockade.cli.usage import UsageError
+
+if TYPE_CHECKING:
+    from stockade.cli.json_result import JsonResult
+    from stockade.executor import Executor
+    from stockade.result import Result
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command with the words after its name; the exit code. Raises UsageError."""
+    _fill_standard_streams()
+    options = parse(arguments)
+    return 0 if options is None else _guarded(options)
+
+
+def _fill_standard_streams() -> None:
+    """Put something at the standard descriptors that are closed, before a file of ours lands there.
+
+    Input is empty then. Writing to output or error fails with EBADF, as it does for a program that is called itself.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _guarded(options: RunOptions) -> int:
+    """Run, and turn everything that can go wrong into a message and an exit code."""
+    from stockade.cli import exit_codes
+    from stockade.cli.json_result import JsonResult
+    from stockade.errors import SandboxError
+
+    sink = JsonResult(COMMAND, options.json)
+    try:
+        with interruptible():
+            return _run(options, sink)
+    except Interrupted as interrupt:
+        return interrupt.exit_code
+    except SandboxError as error:
+        say(f"stockade: {error}")
+        sink.write_error(error, options.command, options.mode)
+        return exit_codes.of_error(error)
+    except UsageError:
+        raise
+    except Exception as error:
+        if options.debug:
+            import traceback
+
+            say(traceback.format_exc())
+        say(f"stockade: internal error: {type(error).__name__}: {error}; --debug shows where. Please report it.")
+        return exit_codes.OWN_ERROR
+
+
+def _run(options: RunOptions, sink: JsonResult) -> int:
+    from stockade.cli import exit_codes
+    from stockade.cli.run_policy import inner_directory, make_policy
+    from stockade.executor import Executor
+    from stockade.limits import Limits
+
+    policy, program = make_policy(options)
+    limits = Limits(**options.limits)  # type: ignore[arg-type]
+    executor = Executor(policy, limits=limits, mode=options.mode)
+    cwd = options.cwd or inner_directory(policy.message)
+    if options.policy is None and options.profile is None and not options.quiet:
+        say(_notice(options))
+    if options.debug:
+        say(_plan_text(executor, program or options.command[0], cwd))
+    result = _execute(executor, options, program, cwd, sink)
+    sink.write_result(result)
+    if options.debug or (options.report and _needs_explanation(result)):
+        from stockade.report.text import format_report
+
+        say(format_report(result.to_proto(), width(), prefix="stockade: "))
+    return exit_codes.of_result(result, fail_on_violation=options.fail_on_violation)
+
+
+def _execute(executor: Executor, options: RunOptions, program: str | None, cwd: str, sink: JsonResult) -> Result:
+    """Run the program to its end with our own standard streams. When we are told to end, nothing of it is left."""
+    from stockade.monitor.outcome import Cause
+    from stockade.streams import INHERIT, STDOUT
+
+    try:
+        process = executor.start(
+            options.command,
+            stdin=None if options.empty_stdin else INHERIT,
+            stdout=INHERIT,
+            # Through one pipe, so that what is written to both stays in order.
+            stderr=STDOUT if _same_terminal(1, 2) else INHERIT,
+            env=options.env,
+            cwd=cwd,
+            executable=program,
+        )
+    except Interrupted:
+        sink.write_interrupted(options.command, options.mode)
+        raise
+    try:
+        process.communicate()
+        result = process.result
+    except BaseException:
+        process.abandon(Cause.INTERRUPT)
+        sink.write_result(process.result)
+        raise
+    process.close()
+    return result
+
+
+def _same_terminal(first: int, second: int) -> bool:
+    return os.isatty(first) and os.isatty(second) and os.path.sameopenfile(first, second)
+
+
+def _notice(options: RunOptions) -> str:
+    shown = "and what --ro and --rw show" if options.mounts else "nothing writable"
+    return (
+        f'stockade: profile "{DEFAULT_PROFILE}": the program and its libraries, {shown}, no network '
+        "(--policy or --profile choose another, --quiet hides this line)"
+    )
+
+
+def _plan_text(executor: Executor, program: str, cwd: str) -> str:
+    policy = executor.policy
+    lines = [f'policy "{policy.name}", digest {policy.digest.hex()}', f"program {program}, working directory {cwd}"]
+    return "\n".join(f"stockade: {line}" for line in [*lines, *executor.describe()])
+
+
+def _needs_explanation(result: Result) -> bool:
+    """Whether there is more to say than the exit code: not for programs that ended as programs do."""
+    from stockade.result import Status
+
+    if result.violations:
+        return True
+    if result.status is Status.SIGNALED:
+        return result.signal not in (signal.SIGPIPE, signal.SIGINT)
+    return result.status is not Status.OK

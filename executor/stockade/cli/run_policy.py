@@ -1,0 +1,93 @@
+"""The policy of `stockade run`: a file, a ready-made one, or the default with the program's own files, and the mounts."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from stockade._proto import policy_pb2
+from stockade.cli.program import find_program
+from stockade.cli.run_options import DEFAULT_PROFILE, MountOption, RunOptions
+from stockade.errors import PolicyError, SetupError
+from stockade.host.inside import Inside
+from stockade.policy.libraries import libraries_for_binary
+from stockade.policy.paths import path_problem
+from stockade.policy.policy import Policy
+from stockade.policy.validate_files import mount_findings
+
+_Bind = policy_pb2.Bind
+
+
+def make_policy(options: RunOptions) -> tuple[Policy, str | None]:
+    """Return the policy to run under, and the program's path when it had to be looked up on the host.
+
+    Raises PolicyError for what is wrong with the policy or a mount, SetupError for a program or a source of a mount that
+    is missing.
+    """
+    if options.policy is not None:
+        policy = Policy.load(options.policy)
+    else:
+        policy = Policy.profile(options.profile or DEFAULT_PROFILE)
+    program = find_program(options.command[0]) if options.uses_default else None
+    if program is None and not options.mounts:
+        return policy, None
+    message = policy.message
+    if program is not None:
+        _add_program(message.filesystem, program)
+    if options.mounts:
+        _add_mounts(message.filesystem, options.mounts)
+    return Policy(message, policy.places), program
+
+
+def inner_directory(message: policy_pb2.Policy) -> str:
+    """Return the caller's working directory when the box shows it at the same path, else "/"."""
+    binds = [
+        (mount.target, mount.bind.source, mount.bind.kind == _Bind.DIRECTORY)
+        for mount in message.filesystem.mounts
+        if mount.WhichOneof("kind") == "bind"
+    ]
+    try:
+        directory = os.getcwd()
+        place = Inside(binds).locate(directory)
+        if place.host is not None and os.path.isdir(place.host) and os.path.samefile(place.host, directory):
+            return directory
+    except OSError:
+        pass  # it is gone, or cannot be reached from here
+    return "/"
+
+
+def _add_program(filesystem: policy_pb2.FileSystem, program: str) -> None:
+    problem = path_problem(program, "path of the program")
+    if problem:
+        raise PolicyError(problem, path=program)
+    filesystem.libraries_for_binary.append(program)
+    # The loader asks /proc for the program's own place when it looks for libraries relative to it.
+    if libraries_for_binary(program).needs_proc is not None:
+        filesystem.mounts.add(target="/proc", proc=policy_pb2.Proc())
+
+
+def _add_mounts(filesystem: policy_pb2.FileSystem, options: tuple[MountOption, ...]) -> None:
+    """Add the mounts of options; parents come before what lies beneath them, as the builder orders them."""
+    mounts = [*filesystem.mounts, *(_mount(option) for option in options)]
+    mounts.sort(key=lambda mount: mount.target.count("/"))
+    del filesystem.mounts[:]
+    filesystem.mounts.extend(mounts)
+
+
+def _mount(option: MountOption) -> policy_pb2.Mount:
+    where = f"{option.option} {option.source}"
+    for path, what in ((option.source, "source"), (option.target, "target")):
+        problem = path_problem(path, what)
+        if problem:
+            raise PolicyError(problem, source=where, path=path)
+    try:
+        is_directory = stat.S_ISDIR(os.stat(option.source).st_mode)
+    except OSError as error:
+        hint = f"{option.option} shows what there is on the host: create it, or correct the path"
+        raise SetupError("open_source", error.errno or 0, option.source, hint) from None
+    kind = _Bind.DIRECTORY if is_directory else _Bind.FILE
+    bind = _Bind(source=option.source, kind=kind, writable=option.writable)
+    mount = policy_pb2.Mount(target=option.target, bind=bind)
+    for finding in mount_findings(mount):
+        raise PolicyError(finding.message, source=where, path=option.source)
+    return mount

@@ -1,0 +1,21 @@
+"""What is wrong with a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class UsageError(Exception):
+    """The command line is wrong; nothing was done. `command` is the command that it was for ("stockade run")."""
+
+    def __init__(self, command: str, message: str) -> None:
+        super().__init__(message)
+        self.command = command
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean …?)" with the known name that is most like `name`, or nothing when none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
