@@ -7,43 +7,44 @@ from collections.abc import Mapping
 _GENERAL = """\
 usage: stockade [--help] [--version] COMMAND ...
 
-Run programs that you do not trust, under a policy, and learn
-what they tried.
+Run programs that you do not trust, under a policy, and
+learn what they tried.
 
 commands:
 {commands}
 
 options:
-  -h, --help  show this and exit; 'stockade COMMAND --help' says
-              more about a command
+  -h, --help  show this and exit; after a command, more
+              about it
   --version   print the version and exit
 
 examples:
   stockade run gzip -c < notes.txt > notes.gz
-  stockade run --policy my.textproto -- ./tool --its-option
-  stockade run --ro data --rw out --timeout 10s ./tool data out
+  stockade run --policy my.textproto -- ./tool --option
+  stockade run --ro data --rw out ./tool data/in out/result
 """
 
 RUN_DESCRIPTION = """\
-Run PROGRAM in a box: it may do what the policy allows, and sees
-the files that the policy shows. A breach of the policy ends it and
-is explained on standard error. Options end at PROGRAM, or at --.
+Run PROGRAM in a box: it may do what the policy allows, and
+sees the files that the policy shows. A breach of the policy
+ends it and is explained on standard error. Options end at
+PROGRAM, or at --.
 
-Without --policy and --profile the profile "default" applies: the
-program and its libraries, nothing writable, no network.
+Without --policy and --profile the profile "default"
+applies: the program and its libraries, nothing writable,
+no network.
 
-Standard input, output and error are handed over when they are
-files or pipes, and copied when they are terminals. The environment
-of the program is empty but for what --env adds.
+Standard input, output and error are handed over when they
+are files or pipes, and copied when they are terminals. The
+program's environment is empty but for what --env adds.
 """
 
 RUN_EPILOG = """\
-exit codes:
-  that of the program, and besides:
+exit codes: those of the program, and besides
   124     the time limit was reached
-  125     wrong usage, failed set-up, or an error of stockade itself
+  125     wrong usage, failed set-up, or an error of stockade
   126     the program cannot be executed
-  127     the program, or what it needs to start, was not found
+  127     the program, or what it needs to start, is missing
   128+N   the program died of signal N (130: Ctrl-C)
   137     a limit other than time was reached
   159     the policy was breached
@@ -51,10 +52,10 @@ exit codes:
 examples:
   stockade run gzip -c < notes.txt > notes.gz
   stockade run --profile jq jq .name < data.json
-  stockade run --policy my.textproto -- ./tool --its-option
+  stockade run --policy my.textproto -- ./tool --option
   stockade run --ro data --rw out ./tool data/in out/result
   stockade run --mode refuse --json report.json ./tool
-  stockade run --env LANG --env TERM=dumb --timeout 10s ./tool
+  stockade run --env LANG --env TERM=dumb ./tool
 """
 
 

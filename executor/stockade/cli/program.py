@@ -15,7 +15,7 @@ _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 def find_program(name: str) -> str:
     """Return the absolute path on the host of the program `name`: a path, or a name to be looked up along PATH.
 
-    Symbolic links are kept as they are. Raises SetupError: ENOENT when there is none, EACCES when it cannot be executed.
+    Symbolic links are kept as they are. Raises SetupError: ENOENT (there is none), EACCES (it cannot be executed) ….
     """
     if "/" in name:
         path = os.path.abspath(name)

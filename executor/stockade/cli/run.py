@@ -68,11 +68,9 @@ def _run(options: RunOptions, sink: JsonResult) -> int:
     from stockade.cli import exit_codes
     from stockade.cli.run_policy import inner_directory, make_policy
     from stockade.executor import Executor
-    from stockade.limits import Limits
 
     policy, program = make_policy(options)
-    limits = Limits(**options.limits)  # type: ignore[arg-type]
-    executor = Executor(policy, limits=limits, mode=options.mode)
+    executor = Executor(policy, limits=options.limits, mode=options.mode)
     cwd = options.cwd or inner_directory(policy.message)
     if options.policy is None and options.profile is None and not options.quiet:
         say(_notice(options))
@@ -139,7 +137,7 @@ def _needs_explanation(result: Result) -> bool:
     """Whether there is more to say than the exit code: not for programs that ended as programs do."""
     from stockade.result import Status
 
-    if result.violations:
+    if result.mode != "enforce" and result.violations:
         return True
     if result.status is Status.SIGNALED:
         return result.signal not in (signal.SIGPIPE, signal.SIGINT)

@@ -6,11 +6,13 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, NoReturn
+from typing import NoReturn
 
 from stockade.cli.help import RUN_DESCRIPTION, RUN_EPILOG
 from stockade.cli.output import print_out
 from stockade.cli.usage import UsageError, did_you_mean
+from stockade.errors import PolicyError
+from stockade.limits import Limits
 
 COMMAND = "stockade run"
 DEFAULT_PROFILE = "default"
@@ -45,7 +47,7 @@ class RunOptions:
     mounts: tuple[MountOption, ...]
     env: Mapping[str, str]
     cwd: str | None
-    limits: Mapping[str, int | str]
+    limits: Limits
     mode: str
     json: str | None
     empty_stdin: bool
@@ -70,6 +72,8 @@ def parse(arguments: Sequence[str]) -> RunOptions | None:
     found = parser.parse_args(options)
     if not command or not command[0]:
         raise UsageError(COMMAND, "the program to run is missing")
+    if found.policy is not None and found.profile is not None:
+        raise UsageError(COMMAND, "--policy and --profile exclude each other: give one of them")
     return RunOptions(
         command=tuple(command),
         policy=found.policy,
@@ -91,12 +95,6 @@ def parse(arguments: Sequence[str]) -> RunOptions | None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(COMMAND, message.removeprefix("argument "))
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        raise UsageError(COMMAND, message or f"exit status {status}")
-
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
-        print_out(message)
 
 
 class _AppendWithOption(argparse.Action):
@@ -199,7 +197,7 @@ def _split(arguments: Sequence[str], known: Mapping[str, argparse.Action]) -> tu
 
 
 def _mount(option: str, text: str) -> MountOption:
-    """Read PATH[:INSIDE]. INSIDE is absolute, so that a colon in a name of the host does no harm unless / follows it."""
+    """Read PATH[:INSIDE]. INSIDE is absolute, so a colon in a name of the host does no harm unless / follows it."""
     source, colon, inside = text.rpartition(":/")
     source, target = (source, f"/{inside}") if colon else (text, "")
     if not source:
@@ -229,7 +227,7 @@ def _inner_directory(path: str | None) -> str | None:
     return path
 
 
-def _limits(found: argparse.Namespace) -> dict[str, int | str]:
+def _limits(found: argparse.Namespace) -> Limits:
     limits: dict[str, int | str] = {}
     for option, name in LIMIT_OPTIONS.items():
         text: str | None = getattr(found, option.removeprefix("--").replace("-", "_"))
@@ -238,4 +236,8 @@ def _limits(found: argparse.Namespace) -> dict[str, int | str]:
         if option in _COUNTS and not (text.isascii() and text.isdigit()):
             raise UsageError(COMMAND, f"{option} {text!r}: write a whole number")
         limits[name] = int(text) if option in _COUNTS else text
-    return limits
+        try:
+            Limits(**{name: limits[name]})  # type: ignore[arg-type]
+        except PolicyError as error:
+            raise UsageError(COMMAND, f"{option}: {error.message.removeprefix(f'limit {name}: ')}") from None
+    return Limits(**limits)  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
-"""The policy of `stockade run`: a file, a ready-made one, or the default with the program's own files, and the mounts."""
+"""The policy of `stockade run`: a file, a ready-made one, or the default with the program's files; and the mounts."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -13,7 +14,7 @@ from stockade.host.inside import Inside
 from stockade.policy.libraries import libraries_for_binary
 from stockade.policy.paths import path_problem
 from stockade.policy.policy import Policy
-from stockade.policy.validate_files import mount_findings
+from stockade.policy.validate_files import describe, mount_findings
 
 _Bind = policy_pb2.Bind
 
@@ -21,8 +22,8 @@ _Bind = policy_pb2.Bind
 def make_policy(options: RunOptions) -> tuple[Policy, str | None]:
     """Return the policy to run under, and the program's path when it had to be looked up on the host.
 
-    Raises PolicyError for what is wrong with the policy or a mount, SetupError for a program or a source of a mount that
-    is missing.
+    Raises PolicyError for what is wrong with the policy or a mount, SetupError for a program, or a source of a mount,
+    that is missing.
     """
     if options.policy is not None:
         policy = Policy.load(options.policy)
@@ -61,21 +62,38 @@ def _add_program(filesystem: policy_pb2.FileSystem, program: str) -> None:
     if problem:
         raise PolicyError(problem, path=program)
     filesystem.libraries_for_binary.append(program)
+    try:
+        needs_proc = libraries_for_binary(program).needs_proc
+    except PolicyError as error:
+        # What would be wrong in a policy is here a program that no kernel can execute.
+        detail = error.message.removeprefix("libraries_for_binary: ")
+        refusal = SetupError("find_program", errno.ENOEXEC, None, detail=detail)
+        refusal.path = program
+        raise refusal from None
     # The loader asks /proc for the program's own place when it looks for libraries relative to it.
-    if libraries_for_binary(program).needs_proc is not None:
+    if needs_proc is not None:
         filesystem.mounts.add(target="/proc", proc=policy_pb2.Proc())
 
 
 def _add_mounts(filesystem: policy_pb2.FileSystem, options: tuple[MountOption, ...]) -> None:
     """Add the mounts of options; parents come before what lies beneath them, as the builder orders them."""
-    mounts = [*filesystem.mounts, *(_mount(option) for option in options)]
-    mounts.sort(key=lambda mount: mount.target.count("/"))
+    mounts = {mount.target: mount for mount in filesystem.mounts}
+    for option in options:
+        mount = _mount(option)
+        present = mounts.setdefault(mount.target, mount)
+        if present != mount:
+            raise PolicyError(f"something else is shown there: {describe(present)}", source=_place(option))
     del filesystem.mounts[:]
-    filesystem.mounts.extend(mounts)
+    filesystem.mounts.extend(sorted(mounts.values(), key=lambda mount: mount.target.count("/")))
+
+
+def _place(option: MountOption) -> str:
+    target = f":{option.target}" if option.target != option.source else ""
+    return f"{option.option} {option.source}{target}"
 
 
 def _mount(option: MountOption) -> policy_pb2.Mount:
-    where = f"{option.option} {option.source}"
+    where = _place(option)
     for path, what in ((option.source, "source"), (option.target, "target")):
         problem = path_problem(path, what)
         if problem:

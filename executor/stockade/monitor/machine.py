@@ -6,6 +6,7 @@ import enum
 import os
 import resource
 import time
+from collections.abc import Callable
 
 from stockade._proto import report_pb2
 from stockade.kernel.ptrace import SignalInfo
@@ -130,8 +131,8 @@ class Machine:
         self._supervision.begin_hook(lambda: self._hook_overrun(name, tid, call))
         try:
             verdict: object = self._job.hooks[name](event)
-        except Exception as error:
-            verdict, message = Verdict.KILL, f"it raised {type(error).__name__}: {error}"
+        except BaseException as error:  # SystemExit too: nobody but the hook's caller may end this thread
+            verdict, message = Verdict.KILL, f"it raised {type(error).__name__}: {_text_of(str, error)}"
         if self._supervision.end_hook():
             return Answer.KILL
         if verdict is Verdict.ALLOW:
@@ -141,7 +142,7 @@ class Machine:
         if isinstance(verdict, Verdict) and verdict.kind == "errno":
             return verdict.error
         if verdict is not Verdict.KILL:
-            message = f"it answered {verdict!r} instead of a Verdict"
+            message = f"it answered {_text_of(repr, verdict)} instead of a Verdict"
         self._breach(tid, call, Kind.HOOK, "hook", hook=name, message=message)
         return Answer.KILL
 
@@ -186,3 +187,11 @@ class Machine:
         outcome.setup_time = (supervision.go_at or now) - self._job.asked_at
         outcome.wall_time = now - supervision.go_at if supervision.go_at else 0.0
         return outcome
+
+
+def _text_of(convert: Callable[[object], str], value: object) -> str:
+    """Text of something that a hook gave, whose own conversion may fail."""
+    try:
+        return convert(value)
+    except Exception as error:
+        return f"<{type(value).__name__} without text: {type(error).__name__}>"

@@ -19,7 +19,7 @@ from stockade.kernel import ptrace
 from stockade.kernel.process import read_small_file
 from stockade.monitor.machine import Answer, Machine
 from stockade.monitor.outcome import SetupFailure
-from stockade.monitor.readback import ReadbackError, read_back
+from stockade.monitor.readback import ReadbackError, read_back, read_namespaces
 from stockade.monitor.supervision import Supervision
 from stockade.monitor.violations import call_of_registers, call_of_stop
 from stockade.policy.verdicts import DATA_FREE_EXEC
@@ -58,7 +58,8 @@ class PtraceDriver:
         self._supervision = supervision
         self._machine = Machine(supervision)
         self._channel = supervision.job.channel
-        self._main = self._init_pid = 0
+        self._main, self._init = 0, -1
+        self._namespaces: dict[str, str] = {}
         self._program = ""
         self._free_exec_open = True
         self._executing = False
@@ -92,7 +93,7 @@ class PtraceDriver:
         if reply.started is None or len(descriptors) != 2:
             raise SetupFailedError(SetupFailure("forkserver", 0, "", "init said something else than Started"))
         init, sandboxee = descriptors
-        self._main, self._init_pid = _pid_of(sandboxee), _pid_of(init)
+        self._main, self._init = _pid_of(sandboxee), init
         self._supervision.attach(init, sandboxee, self._main)
         try:
             ptrace.seize(self._main, OPTIONS)
@@ -103,6 +104,7 @@ class PtraceDriver:
         self._supervision.go_at = time.monotonic()
         try:
             self._channel.send(encode(Command(go=Go())))
+            self._namespaces = read_namespaces(self._main)  # while it prepares itself
         except OSError as error:
             raise SetupFailedError(self._last_words(str(error))) from error
 
@@ -201,7 +203,7 @@ class PtraceDriver:
         self._free_exec_open = False
         job = self._supervision.job
         try:
-            self._supervision.readback = read_back(tid, job.filters, job.rlimits)
+            self._supervision.readback = read_back(tid, self._namespaces, job.filters, job.rlimits)
         except (ReadbackError, OSError) as error:
             raise SetupFailedError(SetupFailure("read_back", 0, "", str(error))) from error
         self._executing = True
@@ -226,20 +228,29 @@ class PtraceDriver:
     def _exit_stop(self, tid: int) -> None:
         """A task is about to end, registers and memory still there. Proof of a violation: its seccomp mode is dead.
 
-        Another process than the program's first stays there until the kill of the tree reaches it, so that its parent
-        does not learn of its end and go on meanwhile.
+        Another process than the program's first then stays there until the kill of the tree reaches it, so that its
+        parent does not learn of its end and go on meanwhile.
         """
-        status = read_small_file(f"/proc/{tid}/status")
-        if SECCOMP_MODE_DEAD not in status:
-            ptrace.resume(tid)
-            return
-        hold = b"\nTgid:\t%d\n" % self._main not in status
+        hold = False
         try:
-            token = ptrace.syscall_info(tid).arch
-            self._machine.killed_by_filter(tid, call_of_registers(ptrace.get_registers(tid), token))
+            status = read_small_file(f"/proc/{tid}/status")
+            if SECCOMP_MODE_DEAD in status:
+                hold = b"\nTgid:\t%d\n" % self._main not in status
+                token = ptrace.syscall_info(tid).arch
+                self._machine.killed_by_filter(tid, call_of_registers(ptrace.get_registers(tid), token))
+            elif tid == self._main and ptrace.event_message(tid) & 0x7F == signal.SIGKILL:
+                self._machine.killed(box_is_dying=self._box_is_dying())
         finally:
             if not hold:
                 ptrace.resume(tid)
+
+    def _box_is_dying(self) -> bool:
+        """Whether init is ending already, although the program, at its exit stop, has not: something has killed it."""
+        try:
+            fields = read_small_file(f"/proc/{self._init_pid}/stat").rpartition(b")")[2].split()
+        except OSError:
+            return True
+        return bool(int(fields[6]) & PF_EXITING)
 
     def _ended(self, tid: int, status: int, rusage: resource.struct_rusage) -> None:
         if tid != self._main:

@@ -50,10 +50,16 @@ def _of_this_process() -> tuple[dict[str, str], int]:
     return _own[1], _own[2]
 
 
-def read_back(pid: int, filters: int, rlimits: dict[int, tuple[int, int]]) -> Readback:
+def read_namespaces(pid: int) -> dict[str, str]:
+    """Namespaces of the sandboxee. It has all of them, for good, when it is handed over: no need to read them later."""
+    return _namespace_links(pid)
+
+
+def read_back(pid: int, namespaces: dict[str, str], filters: int, rlimits: dict[int, tuple[int, int]]) -> Readback:
     """Check the stopped task `pid` and return what was read. Raises ReadbackError naming the layer that is missing.
 
-    `filters` is the number of seccomp filters that it must have beyond those of this process; `rlimits` what was asked.
+    `namespaces` is what `read_namespaces` gave; `filters` the number of seccomp filters that the task must have beyond
+    those of this process; `rlimits` what was asked.
     """
     status = _status(pid)
     own, inherited = _of_this_process()
@@ -64,7 +70,6 @@ def read_back(pid: int, filters: int, rlimits: dict[int, tuple[int, int]]) -> Re
         "capabilities": all(int(status[name], 16) == 0 for name in CAPABILITY_SETS),
         "unprivileged host uid": "0" not in status["Uid"].split() and "0" not in status["Gid"].split(),
     }
-    namespaces = _namespace_links(pid)
     present.update({f"{name} namespace": namespaces[name] != own[name] for name in NAMESPACES})
     limits = {resource: get_resource_limit(pid, resource) for resource in rlimits}
     present["resource limits"] = limits == rlimits

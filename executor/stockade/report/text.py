@@ -109,7 +109,7 @@ def _amount(name: str, value: float) -> str:
 
 
 def _notes(report: report_pb2.Report, width: int) -> list[list[str]]:
-    """Return what a reader of the verdict has to know about it: recorded calls, hooks that can be raced, lost layers."""
+    """Return what a reader of the verdict has to know: recorded calls, hooks that can be raced, lost layers."""
     notes = []
     if report.logged:
         calls = [f"{call.syscall} {call.count} times (for example {call.example})" for call in report.logged]

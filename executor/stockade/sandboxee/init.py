@@ -25,11 +25,14 @@ INIT = 1
 _SIGCHLD_BIT = 1 << (signals.SIGCHLD - 1)
 
 
-def run(request: ForkRequest, channel: Channel, sources: list[int | None], ids: tuple[int, int]) -> None:
+def run(
+    request: ForkRequest, channel: Channel, sources: list[int | None], ids: tuple[int, int], *, spare: bool
+) -> None:
     """Be init. Called in the freshly cloned child; never returns.
 
     `sources` holds the opened sources of `request.run_mounts` when the forkserver has opened them (run by root), else
-    it is empty. `ids` are the uid and gid inside.
+    it is empty. `ids` are the uid and gid inside. A `spare` box waits for a run; `channel` leads to the template until
+    then.
     """
     try:
         process.close_all_but([0, 1, 2, channel.fileno(), *(source for source in sources if source is not None)])
@@ -37,7 +40,7 @@ def run(request: ForkRequest, channel: Channel, sources: list[int | None], ids: 
         process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
         process.set_name(b"stockade-init")
         _build_box(request, sources, ids)
-        _start_sandboxee(channel)
+        _start_sandboxee(channel, spare=spare)
     except BaseException as error:
         report(channel, error, "init")
     finally:
@@ -73,7 +76,7 @@ def _build_box(request: ForkRequest, sources: list[int | None], ids: tuple[int, 
     os.close(tree.root)
 
 
-def _start_sandboxee(channel: Channel) -> None:
+def _start_sandboxee(channel: Channel, *, spare: bool) -> None:
     """Fork the sandboxee, protect ourselves, let it go on, and stay as its init. Never returns normally."""
     signals.set_disposition(signals.SIGCHLD, signals.SIG_DFL)  # the template ignores it, which would hide exit statuses
     signals.set_signal_mask(signals.ALL_SIGNALS)
@@ -84,7 +87,7 @@ def _start_sandboxee(channel: Channel) -> None:
     if pid == 0:
         os.close(gate_of_init)
         # Born dumpable, so that it can be seized: it holds no capability and nothing of another run.
-        launch.run(channel, gate)
+        launch.run(channel, gate, spare=spare)
     identity.set_dumpable(identity.NOT_DUMPABLE)
     with Step("pidfd_open", "init"):
         own_pidfd = process.pidfd_open(INIT)

@@ -7,7 +7,7 @@ import os
 import stat
 from _blake2 import blake2b
 
-from stockade._proto.lean import Command, CompiledProgram, Launch, Ready, Reply
+from stockade._proto.lean import Command, CompiledProgram, Launch, Ready, Reply, ResourceLimit
 from stockade._proto.wire import decode, encode
 from stockade.comms.channel import Channel
 from stockade.kernel import process, seccomp, signals
@@ -26,12 +26,15 @@ PERSONALITY_LINUX = 0
 EACCES, EINVAL, ENOENT, ENOEXEC = 13, 22, 2, 8
 
 
-def run(channel: Channel, gate: int) -> None:
+def run(channel: Channel, gate: int, *, spare: bool) -> None:
     """Be the sandboxee. Called in the child of init; never returns.
 
     `gate` is the reading end of a pipe that init closes when it has protected itself.
     """
     try:
+        _reset_process_state()
+        if spare:
+            _touch()
         _run(channel, gate)
     except EOFError:
         os._exit(1)  # the executor is gone: nobody to tell
@@ -42,7 +45,6 @@ def run(channel: Channel, gate: int) -> None:
 
 
 def _run(channel: Channel, gate: int) -> None:
-    _reset_process_state()
     launch, descriptors = _receive_launch(channel)
     program = check_program(launch)
     program_descriptor = _place_descriptors(launch, channel, descriptors, gate)
@@ -61,6 +63,18 @@ def _run(channel: Channel, gate: int) -> None:
         raise StepError("seccomp", EINVAL, "", "the kernel refused the filter")
     execute()
     os._exit(1)  # not reached while a monitor follows the exec
+
+
+def _touch() -> None:
+    """Go through the motions once while nobody waits: the first use of each page after a fork copies it."""
+    limit = ResourceLimit(resource=1, soft=1, hard=1)
+    sample = Launch(policy=b"p", argv=[b"a"], env=[b"e"], cwd=b"/", descriptors=[0], rlimits=[limit], cpus=[0])
+    sample.programs = [CompiledProgram(instructions=b"i" * INSTRUCTION_SIZE, mode="enforce")]
+    copy = decode(Command, encode(Command(launch=sample))).launch
+    assert copy == sample
+    blake2b(program_digest(copy.policy, sample.programs[0]))
+    process.prepare_execveat(-1, b"", copy.argv, copy.env, 0, 0)
+    seccomp.prepare_filter(sample.programs[0].instructions)
 
 
 def _receive_launch(channel: Channel) -> tuple[Launch, list[int]]:

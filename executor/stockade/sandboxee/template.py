@@ -121,14 +121,14 @@ class _Server:
             self._prepare_spare(payload)
         self._drop_spare()
 
-    def _clone(self, payload: bytes, channel: Channel, sources: list[int]) -> None:
+    def _clone(self, payload: bytes, channel: Channel, sources: list[int], *, spare: bool = False) -> None:
         """Clone an init that builds the box which `payload`, a ForkRequest, asks for."""
         request = decode(ForkRequest, payload)
         assigned = assign_sources(request.run_mounts, sources)
         with Step("clone", "namespaces of the run"):
             pid, pidfd = process.clone(RUN_NAMESPACES)
         if pid == 0:
-            init.run(request, channel, assigned, self._ids)
+            init.run(request, channel, assigned, self._ids, spare=spare)
         os.close(pidfd)
 
     def _adopt_spare(self, channel: Channel) -> bool:
@@ -160,7 +160,7 @@ class _Server:
         self._drop_spare()
         ours, its = Channel.pair()
         try:
-            self._clone(payload, its, [])
+            self._clone(payload, its, [], spare=True)
             self._spare, self._spare_payload = ours, payload
         except StepError:
             ours.close()  # the next request will meet the same failure, and has somebody to tell
