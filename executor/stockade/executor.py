@@ -27,6 +27,7 @@ from stockade.monitor.outcome import Cause, Outcome, SetupFailure, Status
 from stockade.monitor.supervision import Job, Supervision
 from stockade.policy.filesystem import Plan, plan
 from stockade.policy.policy import Policy
+from stockade.policy.sockets import admits_sockets
 from stockade.policy.sources import check_sources
 from stockade.policy.unsupported import unsupported_features
 from stockade.process import Process, TextMode
@@ -41,6 +42,9 @@ MODES = ("enforce", "refuse")
 DEFAULT_HOOK_TIMEOUT = 10.0
 # Filters that the sandboxee installs: the compiled policy.
 FILTERS = 1
+
+# Serialised ForkRequests, by [asks for a spare][shares the template's network namespace].
+_Requests = tuple[tuple[bytes, bytes], tuple[bytes, bytes]]
 
 
 class Executor:
@@ -77,7 +81,9 @@ class Executor:
         self.policy, self.mode, self.hook_timeout = policy, mode, hook_timeout
         self.limits = Limits.from_policy(message.limits).tightened_by(limits or Limits())
         self.limits.check_enforceable()
-        self._hook_names = tuple(policy.resolve(native(), mode).hooks)
+        resolved = policy.resolve(native(), mode)
+        self._hook_names = tuple(resolved.hooks)
+        self._needs_network = admits_sockets(resolved) or message.network.mode != message.network.NONE
         self._hooks = _checked_hooks(self._hook_names, hooks or {})
         self._program = compiled_program(policy, mode)
         self._plan_lock = threading.Lock()
@@ -185,17 +191,21 @@ class Executor:
         asked_at, started_at = time.monotonic(), time.time()
         rlimits = reachable_rlimits(self.limits)
         launch = make_launch(self.policy, self._program, self.limits, rlimits, args, env, cwd, executable)
-        used, request = self._next_request()
+        used, requests = self._next_requests()
         check_sources(used)
         streams = Streams(stdin, stdout, stderr, pass_fds)
         try:
+            shared_network = not self._needs_network and not streams.pass_sockets()
+            request = requests[shared_network]
             channel = _send(launch, request, streams, executable)
         except BaseException:
             streams.close_own()
             raise
         finally:
             streams.close_child()
-        job = Job(channel, self.mode, self._hook_names, self._hooks, rlimits, FILTERS, announce, asked_at)
+        job = Job(
+            channel, self.mode, self._hook_names, self._hooks, rlimits, FILTERS, shared_network, announce, asked_at
+        )
         supervision = Supervision(job)
         streams.start_relays()
         tracer.follow(supervision)
@@ -204,24 +214,29 @@ class Executor:
             args, supervision, streams, self.limits, self.hook_timeout, text, make, functools.partial(_error_of, used)
         )
 
-    def _make_plan(self) -> tuple[Plan, tuple[bytes, bytes]]:
-        """The plan, and the requests without and with a spare."""
+    def _make_plan(self) -> tuple[Plan, _Requests]:
+        """The plan, and the requests: without and with a spare, each with a private and with the shared network."""
         message = self.policy.message
         made = plan(message)
         check_groups(source for _, source, _ in made.binds())
-        return made, (fork_request(message, made, spare=False), fork_request(message, made, spare=True))
 
-    def _next_request(self) -> tuple[Plan, bytes]:
-        """The plan, made again when a file that it rests on (a binary, a library) has changed, and the request.
+        def requests(spare: bool) -> tuple[bytes, bytes]:
+            private = fork_request(message, made, spare=spare, shared_network=False)
+            return private, fork_request(message, made, spare=spare, shared_network=True)
+
+        return made, (requests(spare=False), requests(spare=True))
+
+    def _next_requests(self) -> tuple[Plan, tuple[bytes, bytes]]:
+        """The plan, made again when a file that it rests on (a binary, a library) has changed, and the requests.
 
         From the second run on a spare box is asked for: an executor that ran twice will run again.
         """
         with self._plan_lock:
             if not self._plan.is_current():
                 self._plan, self._requests = self._make_plan()
-            request = self._requests[self._has_run]
+            requests = self._requests[self._has_run]
             self._has_run = True
-            return self._plan, request
+            return self._plan, requests
 
     def _make_result(
         self,
@@ -235,7 +250,16 @@ class Executor:
     ) -> Result:
         error = error_of(outcome.setup, used) if outcome.setup else None
         hint = getattr(error, "hint", None) or getattr(error, "remedy", None) or ""
-        facts = RunFacts(self.policy, self.mode, self.limits, supervision.pid, started_at, supervision.readback, hint)
+        facts = RunFacts(
+            self.policy,
+            self.mode,
+            self.limits,
+            supervision.pid,
+            started_at,
+            supervision.readback,
+            supervision.job.shared_network,
+            hint,
+        )
         return Result(args, stdout, stderr, outcome, facts)
 
 

@@ -222,8 +222,10 @@ class Process:
         """Kill what still runs, wait until nothing is left of it, and close every descriptor."""
         if self._supervision.outcome is None:
             self.kill()
-        if not self._supervision.hook_is_stuck():
-            self._supervision.wait(for_end=True)
+        # The clocks go on: the thread that sees the end may be inside a hook.
+        while not self._supervision.hook_is_stuck():
+            if self._supervision.wait(self._clocks.check(), for_end=True):
+                break
         self.release()
 
     def release(self) -> None:

@@ -30,16 +30,18 @@ def compiled_program(policy: Policy, mode: str) -> CompiledProgram:
     return program
 
 
-def fork_request(message: policy_pb2.Policy, plan: Plan, *, spare: bool) -> bytes:
+def fork_request(message: policy_pb2.Policy, plan: Plan, *, spare: bool, shared_network: bool) -> bytes:
     """A serialised ForkRequest: the same bytes for each run of an executor, so that runs share a template.
 
-    With `spare` another box is built meanwhile for the next run.
+    With `spare` another box is built meanwhile for the next run. With `shared_network` the run gets the template's own
+    empty network namespace instead of a private one, which is what makes the start and the end of a box expensive.
     """
     options, network = message.options, message.network
     box = comms_pb2.BoxOptions(
         hostname=options.hostname or DEFAULT_HOSTNAME,
         domainname=options.domainname,
         loopback=network.mode == policy_pb2.Network.LOOPBACK,
+        shared_network=shared_network,
     )
     template = plan.template.SerializeToString(deterministic=True)
     return comms_pb2.ForkRequest(

@@ -38,6 +38,7 @@ class RunFacts:
     pid: int
     started_at: float
     readback: Readback | None
+    shared_network: bool
     setup_hint: str = ""
 
 
@@ -98,13 +99,15 @@ class Result(subprocess.CompletedProcess[Any]):
 
     def _explain_violations(self) -> None:
         """Add the nearest rule and the smallest change of policy to each violation; done when first asked for."""
-        from stockade.policy.suggest import Call, nearest_rule, patch
+        from stockade.policy.suggest import Call, nearest_rule, patch, wider_patch
 
         for violation in self._outcome.violations:
             if violation.kind in (Violation.SYSCALL, Violation.ARCHITECTURE):
                 call = Call(violation.syscall, violation.number, violation.architecture, tuple(violation.raw_arguments))
                 violation.nearest_rule.CopyFrom(nearest_rule(self._facts.policy, call))
                 violation.patch.CopyFrom(patch(self._facts.policy, call))
+                if (wider := wider_patch(self._facts.policy, call)) is not None:
+                    violation.wider_patch.CopyFrom(wider)
             else:
                 violation.patch.refused_because = f"the hook {violation.hook!r} decides this call, not a rule"
 
@@ -127,7 +130,7 @@ class Result(subprocess.CompletedProcess[Any]):
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Every isolation mechanism and its state, as the kernel said before the program's first instruction."""
-        return tuple(layers_of(self._facts.readback, self.mode))
+        return tuple(layers_of(self._facts.readback, self.mode, self._facts.shared_network))
 
     @property
     def reason(self) -> report_pb2.Reason:
@@ -234,14 +237,18 @@ def _program(args: Any) -> str:
     return str(args[0] if isinstance(args, (list, tuple)) and args else args)
 
 
-def layers_of(readback: Readback | None, mode: str) -> list[Layer]:
+def layers_of(readback: Readback | None, mode: str, shared_network: bool) -> list[Layer]:
     """The list of layers from what was read back. Without a reading (the program never started) nothing is claimed."""
     if readback is None:
         return []
     status = readback.status
     layers = []
     for name, inode in readback.namespaces.items():
-        detail = inode + (f", uid {status['Uid'].split()[0]} on the host" if name == "user" else "")
+        detail = inode
+        if name == "user":
+            detail += f", uid {status['Uid'].split()[0]} on the host"
+        elif name == "net" and shared_network:
+            detail += ", empty, shared with runs of the same file system: nothing inside can have a socket"
         layers.append(Layer(name=f"{_NAMESPACE_NAMES.get(name, name)} namespace", state=_IN_FORCE, detail=detail))
     enforced = mode == "enforce"
     filters = status.get("Seccomp_filters", "1")

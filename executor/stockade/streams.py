@@ -137,6 +137,10 @@ class Streams:
         self._owned.append(descriptor)
         return descriptor
 
+    def pass_sockets(self) -> bool:
+        """Whether one of the program's descriptors is a socket."""
+        return any(stat.S_ISSOCK(os.fstat(descriptor).st_mode) for descriptor in self.child.values())
+
     def start_relays(self) -> None:
         """Start copying to and from terminals."""
         for relay in (*self.output_relays, *([self.input_relay] if self.input_relay else [])):

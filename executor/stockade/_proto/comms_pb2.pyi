@@ -81,14 +81,16 @@ class MountOperation(_message.Message):
     def __init__(self, kind: _Optional[_Union[MountOperation.Kind, str]] = ..., target: _Optional[str] = ..., source: _Optional[str] = ..., writable: bool = ..., executable: bool = ..., if_exists: bool = ..., size: _Optional[int] = ..., inodes: _Optional[int] = ..., mode: _Optional[int] = ..., full: bool = ..., device: bool = ...) -> None: ...
 
 class BoxOptions(_message.Message):
-    __slots__ = ("hostname", "loopback", "domainname")
+    __slots__ = ("hostname", "loopback", "domainname", "shared_network")
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     LOOPBACK_FIELD_NUMBER: _ClassVar[int]
     DOMAINNAME_FIELD_NUMBER: _ClassVar[int]
+    SHARED_NETWORK_FIELD_NUMBER: _ClassVar[int]
     hostname: str
     loopback: bool
     domainname: str
-    def __init__(self, hostname: _Optional[str] = ..., loopback: bool = ..., domainname: _Optional[str] = ...) -> None: ...
+    shared_network: bool
+    def __init__(self, hostname: _Optional[str] = ..., loopback: bool = ..., domainname: _Optional[str] = ..., shared_network: bool = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ()

@@ -101,16 +101,18 @@ class MountOperation(Message):
 class BoxOptions(Message):
     """Namespaces, names and identity of a run."""
 
-    __slots__ = ("hostname", "loopback", "domainname")
+    __slots__ = ("hostname", "loopback", "domainname", "shared_network")
     FIELDS: ClassVar[dict[int, Field]] = {
         1: ("hostname", STRING, False, None),
         2: ("loopback", BOOL, False, None),
         3: ("domainname", STRING, False, None),
+        4: ("shared_network", BOOL, False, None),
     }
     if TYPE_CHECKING:
         hostname: str
         loopback: bool
         domainname: str
+        shared_network: bool
 
         def __init__(
             self,
@@ -118,6 +120,7 @@ class BoxOptions(Message):
             hostname: str = "",
             loopback: bool = False,
             domainname: str = "",
+            shared_network: bool = False,
         ) -> None: ...
 
 

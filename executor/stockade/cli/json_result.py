@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stockade._proto import report_pb2
+from stockade.cli.output import say
 from stockade.cli.usage import UsageError
 from stockade.errors import MonitorError, SandboxError, SetupError
 from stockade.result import SCHEMA_VERSION
@@ -27,6 +28,8 @@ class JsonResult:
 
     def __init__(self, command: str, target: str | None) -> None:
         self._command, self._target = command, target
+        # Whether a result could not be written.
+        self.failed = False
         self._descriptor = -1 if target is None else self._open(target)
 
     def write_result(self, result: Result) -> None:
@@ -80,9 +83,8 @@ class JsonResult:
             while data:
                 data = data[os.write(self._descriptor, data) :]
         except OSError as error:
-            raise UsageError(
-                self._command, f"--json {self._target}: cannot write the result: {error.strerror}"
-            ) from None
+            self.failed = True
+            say(f"stockade: --json {self._target}: cannot write the result: {error.strerror}")
 
 
 def _to_json(report: report_pb2.Report) -> str:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from stockade.cli.interrupts import Interrupted, interruptible
 from stockade.cli.output import say, width
 from stockade.cli.run_options import COMMAND, DEFAULT_PROFILE, RunOptions, parse
-from stockade.cli.usage import UsageError
 
 if TYPE_CHECKING:
     from stockade.cli.json_result import JsonResult
     from stockade.executor import Executor
+    from stockade.process import Process
     from stockade.result import Result
 
 
@@ -38,7 +38,7 @@ def _fill_standard_streams() -> None:
 
 
 def _guarded(options: RunOptions) -> int:
-    """Run, and turn everything that can go wrong into a message and an exit code."""
+    """Run, and write the result of everything that can go wrong; the exit code."""
     from stockade.cli import exit_codes
     from stockade.cli.json_result import JsonResult
     from stockade.errors import SandboxError
@@ -46,22 +46,21 @@ def _guarded(options: RunOptions) -> int:
     sink = JsonResult(COMMAND, options.json)
     try:
         with interruptible():
-            return _run(options, sink)
+            code = _run(options, sink)
     except Interrupted as interrupt:
         return interrupt.exit_code
     except SandboxError as error:
         say(f"stockade: {error}")
         sink.write_error(error, options.command, options.mode)
-        return exit_codes.of_error(error)
-    except UsageError:
-        raise
+        code = exit_codes.of_error(error)
     except Exception as error:
         if options.debug:
             import traceback
 
             say(traceback.format_exc())
         say(f"stockade: internal error: {type(error).__name__}: {error}; --debug shows where. Please report it.")
-        return exit_codes.OWN_ERROR
+        code = exit_codes.OWN_ERROR
+    return exit_codes.OWN_ERROR if sink.failed else code
 
 
 def _run(options: RunOptions, sink: JsonResult) -> int:
@@ -107,12 +106,24 @@ def _execute(executor: Executor, options: RunOptions, program: str | None, cwd: 
     try:
         process.communicate()
         result = process.result
+    except Interrupted:
+        process.abandon(Cause.INTERRUPT)
+        _write_interrupted(process, options, sink)
+        raise
     except BaseException:
         process.abandon(Cause.INTERRUPT)
-        sink.write_result(process.result)
         raise
     process.close()
     return result
+
+
+def _write_interrupted(process: Process, options: RunOptions, sink: JsonResult) -> None:
+    from stockade.errors import SandboxError
+
+    try:
+        sink.write_result(process.result)
+    except SandboxError as error:
+        sink.write_error(error, options.command, options.mode)
 
 
 def _same_terminal(first: int, second: int) -> bool:

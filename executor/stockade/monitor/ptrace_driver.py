@@ -247,8 +247,8 @@ class PtraceDriver:
     def _box_is_dying(self) -> bool:
         """Whether init is ending already, although the program, at its exit stop, has not: something has killed it."""
         try:
-            fields = read_small_file(f"/proc/{self._init_pid}/stat").rpartition(b")")[2].split()
-        except OSError:
+            fields = read_small_file(f"/proc/{_pid_of(self._init)}/stat").rpartition(b")")[2].split()
+        except (OSError, SetupFailedError):
             return True
         return bool(int(fields[6]) & PF_EXITING)
 

@@ -25,6 +25,7 @@ class Job:
     hooks: Hooks
     rlimits: dict[int, tuple[int, int]]
     filters: int
+    shared_network: bool
     announce_start: bool
     asked_at: float
 

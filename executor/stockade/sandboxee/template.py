@@ -13,12 +13,7 @@ from stockade.sandboxee.idmap import open_usable_source
 from stockade.sandboxee.steps import Step, StepError, report
 
 RUN_NAMESPACES = (
-    process.CLONE_NEWPID
-    | process.CLONE_NEWNS
-    | process.CLONE_NEWIPC
-    | process.CLONE_NEWNET
-    | process.CLONE_NEWUTS
-    | process.CLONE_NEWCGROUP
+    process.CLONE_NEWPID | process.CLONE_NEWNS | process.CLONE_NEWIPC | process.CLONE_NEWUTS | process.CLONE_NEWCGROUP
 )
 # Answers of the template to the forkserver while it is built.
 NEEDS_MAPS, READY = b"M", b"R"
@@ -61,8 +56,8 @@ def _build(plan: TemplatePlan, control: Channel, forkserver: int) -> tuple[int, 
     else:
         identity.set_dumpable(identity.DUMPABLE)
     host = identity.host_ids()
-    with Step("unshare", "user and mount namespaces"):
-        process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWNS)
+    with Step("unshare", "user, mount and network namespaces"):
+        process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWNS | process.CLONE_NEWNET)
     if by_root:
         # The owner of the namespace is host root, so that no process of the unprivileged host uid has power over it.
         _ask_for_maps(control)
@@ -125,8 +120,9 @@ class _Server:
         """Clone an init that builds the box which `payload`, a ForkRequest, asks for."""
         request = decode(ForkRequest, payload)
         assigned = assign_sources(request.run_mounts, sources)
+        shares_network = request.box is not None and request.box.shared_network
         with Step("clone", "namespaces of the run"):
-            pid, pidfd = process.clone(RUN_NAMESPACES)
+            pid, pidfd = process.clone(RUN_NAMESPACES | (0 if shares_network else process.CLONE_NEWNET))
         if pid == 0:
             init.run(request, channel, assigned, self._ids, spare=spare)
         os.close(pidfd)

@@ -1,0 +1,15 @@
+"""Whether anything that runs under a policy can come to have a socket."""
+
+from __future__ import annotations
+
+from stockade.policy.rules import ResolvedPolicy
+
+# Every way to a first socket. The others (accept, recvmsg, …) need one; io_uring and pidfd_getfd are always refused.
+SOCKET_MAKERS = ("socket", "socketpair")
+
+
+def admits_sockets(resolved: ResolvedPolicy) -> bool:
+    """Whether some call that makes a socket may be permitted, by whatever rule, hook or default."""
+    if resolved.default.kind.permits:
+        return True
+    return any(rule.syscall in SOCKET_MAKERS and rule.action.kind.permits for rule in resolved.rules)
