@@ -22,6 +22,7 @@ from stockade._proto.lean import CompiledProgram
 from stockade.kernel.architectures import native
 from stockade.policy.bpf.instructions import JEQ, JMP, LOAD_WORD, RET_K, Instruction, encode, high_word, low_word
 from stockade.policy.verdicts import DATA_FREE_EXEC, FREE_EXEC_COOKIE
+from stockade.kernel.process import PR_SET_CHILD_SUBREAPER, prctl
 from stockade.kernel.seccomp_constants import SECCOMP_RET_ALLOW, SECCOMP_RET_TRACE
 from stockade.sandboxee.launch import program_digest
 
@@ -198,3 +199,34 @@ def descendants(pid: int) -> list[int]:
         level = [child for child, parent in tree.items() if parent in level]
         found += level
     return found
+
+
+def forked(pid: int) -> list[int]:
+    """Pidfds of the processes below `pid`."""
+    return [os.pidfd_open(child) for child in descendants(pid)]
+
+
+class Adopter:
+    """Makes this process inherit what its children leave behind, so that the orphans can be reaped here.
+
+    As a context manager: on leaving, every orphan that was `expected` is reaped; the wait ends when they have ended.
+    """
+
+    def __init__(self) -> None:
+        self._expected: list[int] = []
+
+    def expect(self, *pids: int) -> None:
+        """These processes will have no other parent in the end."""
+        self._expected += pids
+
+    def __enter__(self) -> Adopter:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pid in self._expected:
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                continue  # another one has reaped it
+        prctl(PR_SET_CHILD_SUBREAPER, 0)

@@ -267,18 +267,20 @@ class ForkRequest(Message):
 class TemplatePlan(Message):
     """What a template holds."""
 
-    __slots__ = ("mounts", "mount_points", "uid", "gid")
+    __slots__ = ("mounts", "mount_points", "uid", "gid", "leaves_host_root")
     FIELDS: ClassVar[dict[int, Field]] = {
         1: ("mounts", MESSAGE, True, MountOperation),
         2: ("mount_points", MESSAGE, True, MountPoint),
         3: ("uid", UINT32, False, None),
         4: ("gid", UINT32, False, None),
+        5: ("leaves_host_root", BOOL, False, None),
     }
     if TYPE_CHECKING:
         mounts: list[MountOperation]
         mount_points: list[MountPoint]
         uid: int
         gid: int
+        leaves_host_root: bool
 
         def __init__(
             self,
@@ -287,6 +289,7 @@ class TemplatePlan(Message):
             mount_points: list[MountPoint] = ...,
             uid: int = 0,
             gid: int = 0,
+            leaves_host_root: bool = False,
         ) -> None: ...
 
 

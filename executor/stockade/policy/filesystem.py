@@ -115,6 +115,7 @@ def _finish(
     entries = tuple(tree.entries.values())
     options = message.options
     template = comms_pb2.TemplatePlan(
+        leaves_host_root=not any(entry.per_run and (entry.is_bind or entry.kind == PROC) for entry in entries),
         mounts=[entry.operation() for entry in entries if not entry.per_run],
         mount_points=[
             comms_pb2.MountPoint(path=entry.target, directory=entry.kind != BIND_FILE)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from stockade.errors import PolicyError
 from stockade.kernel.seccomp_constants import (
-    FREE_EXEC_COOKIE,
     SECCOMP_RET_ALLOW,
     SECCOMP_RET_DATA,
     SECCOMP_RET_ERRNO,

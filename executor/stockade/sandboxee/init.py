@@ -25,21 +25,30 @@ INIT = 1
 _SIGCHLD_BIT = 1 << (signals.SIGCHLD - 1)
 
 
-def run(
-    request: ForkRequest, channel: Channel, sources: list[int | None], ids: tuple[int, int], *, spare: bool
-) -> None:
+class Base:
+    """What a template hands to its runs: (uid, gid) inside, a descriptor of the host's /proc, and where it stands."""
+
+    __slots__ = ("ids", "left_host_root", "proc")
+
+    def __init__(self, ids: tuple[int, int], proc: int, *, left_host_root: bool) -> None:
+        self.ids, self.proc, self.left_host_root = ids, proc, left_host_root
+
+
+def run(request: ForkRequest, channel: Channel, sources: list[int | None], base: Base, *, spare: bool) -> None:
     """Be init. Called in the freshly cloned child; never returns.
 
     `sources` holds the opened sources of `request.run_mounts` when the forkserver has opened them (run by root), else
-    it is empty. `ids` are the uid and gid inside. A `spare` box waits for a run; `channel` leads to the template until
-    then.
+    it is empty. `base` is what the template has made. A `spare` box waits for a run; `channel` leads to the template
+    until then.
     """
     try:
-        process.close_all_but([0, 1, 2, channel.fileno(), *(source for source in sources if source is not None)])
+        process.close_all_but(
+            [0, 1, 2, base.proc, channel.fileno(), *(source for source in sources if source is not None)]
+        )
         os.setsid()
         process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
         process.set_name(b"stockade-init")
-        _build_box(request, sources, ids)
+        _build_box(request, sources, base)
         _start_sandboxee(channel, spare=spare)
     except BaseException as error:
         report(channel, error, "init")
@@ -47,14 +56,16 @@ def run(
         os._exit(1)
 
 
-def _build_box(request: ForkRequest, sources: list[int | None], ids: tuple[int, int]) -> None:
+def _build_box(request: ForkRequest, sources: list[int | None], base: Base) -> None:
     """Everything from the copied namespaces to a process without any privilege in a nested user namespace."""
-    with Step("open_root", "."):
-        tree = mounts.Tree(os.open(".", mount.O_PATH_FLAGS | os.O_DIRECTORY))
-    with Step("open_proc", "/proc/self"):
-        proc_self = os.open("/proc/self", mount.O_PATH_FLAGS | os.O_DIRECTORY)
     operations = request.run_mounts
-    mounts.execute(tree, operations, sources or mounts.open_sources(operations))
+    if operations or not base.left_host_root:
+        with Step("open_root", "."):
+            tree = mounts.Tree(os.open(".", mount.O_PATH_FLAGS | os.O_DIRECTORY))
+        mounts.execute(tree, operations, sources or mounts.open_sources(operations))
+        if not base.left_host_root:
+            mounts.enter_root_and_forget_the_old(tree, base.proc)
+        os.close(tree.root)
     box = request.box
     if box is None:
         raise StepError("request", 0, "", "the request has no box options")
@@ -65,15 +76,16 @@ def _build_box(request: ForkRequest, sources: list[int | None], ids: tuple[int, 
     if box.loopback:
         with Step("loopback", "lo"):
             bring_loopback_up()
-    mounts.enter_root_and_forget_the_old(tree, proc_self)
     identity.set_dumpable(identity.DUMPABLE)  # or its own id maps could not be written
     with Step("unshare", "user namespace"):
         process.unshare(process.CLONE_NEWUSER)
-    identity.write_id_maps(proc_self, "self", ids, ids)
+    with Step("open_proc", "/proc/self"):
+        proc_self = os.open("self", mount.O_PATH_FLAGS | os.O_DIRECTORY, dir_fd=base.proc)
+    identity.write_id_maps(proc_self, "self", base.ids, base.ids)
     identity.drop_capabilities()
     process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
     os.close(proc_self)
-    os.close(tree.root)
+    os.close(base.proc)
 
 
 def _start_sandboxee(channel: Channel, *, spare: bool) -> None:

@@ -200,10 +200,10 @@ def make_mount_points(tree: Tree, points: Sequence[MountPoint]) -> None:
         os.close(tree.mount_point(point.path, directory=point.directory))
 
 
-def enter_root_and_forget_the_old(tree: Tree, proc_self: int) -> None:
+def enter_root_and_forget_the_old(tree: Tree, proc: int) -> None:
     """pivot_root(2) into the tree, detach the old root, and verify that it is gone.
 
-    `proc_self` is a descriptor of /proc/self that was opened on the old root.
+    `proc` is a descriptor of /proc that was opened on the old root.
     """
     with Step("pivot_root", "/"):
         os.fchdir(tree.root)
@@ -212,7 +212,7 @@ def enter_root_and_forget_the_old(tree: Tree, proc_self: int) -> None:
         os.chdir("/")
     root, parent, expected = os.stat("/"), os.stat("/.."), os.fstat(tree.root)
     identities = {(entry.st_dev, entry.st_ino) for entry in (root, parent, expected)}
-    mountinfo = os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_self)
+    mountinfo = os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
     with open(mountinfo, "rb") as lines:
         roots = [line for line in lines if line.split(b" ", 5)[4] == b"/"]
     if len(identities) != 1 or len(roots) != 1 or b" - tmpfs " not in roots[0]:

@@ -31,20 +31,20 @@ def run(plan: TemplatePlan, control: Channel, first_run: Channel, forkserver: in
     """
     try:
         process.close_all_but([0, 1, 2, control.fileno(), first_run.fileno()])
-        ids = _build(plan, control, forkserver)
+        base = _build(plan, control, forkserver)
         first_run.close()
         control.send(READY)
     except BaseException as error:
         report(first_run, error, "template")
         os._exit(1)
     try:
-        _Server(control, ids).serve()
+        _Server(control, base).serve()
         _drain()
     finally:
         os._exit(0)
 
 
-def _build(plan: TemplatePlan, control: Channel, forkserver: int) -> tuple[int, int]:
+def _build(plan: TemplatePlan, control: Channel, forkserver: int) -> init.Base:
     by_root = os.geteuid() == 0
     ids = (plan.uid, plan.gid)
     sources: list[int | None] = []
@@ -77,9 +77,13 @@ def _build(plan: TemplatePlan, control: Channel, forkserver: int) -> tuple[int, 
     mounts.execute(tree, plan.mounts, sources)
     mounts.make_mount_points(tree, plan.mount_points)
     tree.seal()
+    with Step("open_proc", "/proc"):
+        proc = os.open("/proc", mount.O_PATH_FLAGS | os.O_DIRECTORY)
     os.fchdir(tree.root)
+    if plan.leaves_host_root:
+        mounts.enter_root_and_forget_the_old(tree, proc)
     os.close(tree.root)
-    return ids
+    return init.Base(ids, proc, left_host_root=plan.leaves_host_root)
 
 
 def _ask_for_maps(control: Channel) -> None:
@@ -92,8 +96,8 @@ def _ask_for_maps(control: Channel) -> None:
 class _Server:
     """Answers the requests of the forkserver: clones an init for each, or hands over a box that was built ahead."""
 
-    def __init__(self, control: Channel, ids: tuple[int, int]) -> None:
-        self._control, self._ids = control, ids
+    def __init__(self, control: Channel, base: init.Base) -> None:
+        self._control, self._base = control, base
         self._spare: Channel | None = None
         self._spare_payload = b""
 
@@ -124,7 +128,7 @@ class _Server:
         with Step("clone", "namespaces of the run"):
             pid, pidfd = process.clone(RUN_NAMESPACES | (0 if shares_network else process.CLONE_NEWNET))
         if pid == 0:
-            init.run(request, channel, assigned, self._ids, spare=spare)
+            init.run(request, channel, assigned, self._base, spare=spare)
         os.close(pidfd)
 
     def _adopt_spare(self, channel: Channel) -> bool:
