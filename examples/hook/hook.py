@@ -15,9 +15,13 @@ for path in "/data/poem", "/data/diary":
 """
 
 
+# Every call that opens a file by its path, and which of its arguments is the path.
+PATH_ARGUMENT = {"open": 0, "creat": 0, "openat": 1, "openat2": 1}
+
+
 def no_diaries(call: Syscall) -> Verdict:
     """Let files be opened, unless they are diaries."""
-    path = call.read_string(call.args[1])
+    path = call.read_string(call.args[PATH_ARGUMENT[call.name]])
     if path.endswith(b"/diary"):
         print(f"hook: {call.name} of {path.decode()} is answered with EACCES")
         return Verdict.errno(errno.EACCES)
@@ -25,11 +29,12 @@ def no_diaries(call: Syscall) -> Verdict:
 
 
 def policy() -> Policy:
-    """The ready-made policy for Python, in which every openat is decided by the hook "open"."""
+    """The ready-made policy for Python, in which the hook "open" decides every call that opens a file."""
+    builder = PolicyBuilder().add_tmpfs("/data")
+    for name in PATH_ARGUMENT:
+        builder.trace(name, "open")
     message = Policy.profile("python3").message
-    traced = PolicyBuilder().trace("openat", "open").add_tmpfs("/data").build().message
-    message.syscalls.rules.extend(traced.syscalls.rules)
-    message.filesystem.mounts.extend(traced.filesystem.mounts)
+    message.MergeFrom(builder.build().message)
     return Policy.from_message(message)
 
 

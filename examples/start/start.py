@@ -19,10 +19,10 @@ def main() -> int:
         assert process.stdin is not None
         assert process.stdout is not None
         for question in QUESTIONS:
-            process.stdin.write(f"{question}\n")
+            print(question, file=process.stdin, flush=True)
             print(f"{question} = {process.stdout.readline().strip()}")
         print("running" if process.poll() is None else "ended")
-        process.stdin.write("__import__('os').system('rm -rf /')\n")
+        print("__import__('os').system('echo a shell')", file=process.stdin, flush=True)
         process.wait()
     result = process.result
     print(f"{result.status.name}: {result.violations[0].summary}")

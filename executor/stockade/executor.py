@@ -19,6 +19,7 @@ from stockade.errors import PolicyError, SandboxError, UnsupportedError
 from stockade.failures import error_of
 from stockade.host import forkserver
 from stockade.host.groups import check_groups
+from stockade.host.kernel_version import check_kernel
 from stockade.kernel.architectures import X86_64, native
 from stockade.limits import Limits
 from stockade.monitor import tracer
@@ -71,6 +72,7 @@ class Executor:
         if not isinstance(policy, Policy):
             raise TypeError(f"a Policy is needed, not {type(policy).__name__}; call build() on a PolicyBuilder")
         check_mode(mode, MODES)
+        check_kernel()
         message = policy.message
         if unsupported := unsupported_features(message):
             raise UnsupportedError("policy", f"this version does not enforce: {'; '.join(unsupported)}")

@@ -26,7 +26,7 @@ TEXT = json.dumps(DOCUMENT).encode()
         ["-C", "."],
         ["--stream", "-c", "."],
         ["-e", ".missing"],
-        [".names | sort | join(\",\")"],
+        ['.names | sort | join(",")'],
         ['.time | strftime("%Y-%m-%d")'],
         [".time | localtime | mktime"],
         ['.text | test("^t.xt$")'],

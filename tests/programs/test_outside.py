@@ -1,4 +1,4 @@
-"""What a program tries beyond its policy ends the run, and the host's files are not there. Each works without a sandbox."""
+"""What a program tries beyond its policy ends the run; the host's files are not there. All works without a sandbox."""
 
 from __future__ import annotations
 

@@ -58,7 +58,13 @@ Runner = Callable[..., Done]
 def outside(argv: Sequence[str], *, input: bytes = b"", directory: Path | None = None) -> Done:
     """Run a program of /usr/bin without a sandbox, with an empty environment."""
     done = subprocess.run(
-        argv, executable=_host_path(argv[0]), input=input, cwd=directory or "/", env={}, capture_output=True, check=False
+        argv,
+        executable=_host_path(argv[0]),
+        input=input,
+        cwd=directory or "/",
+        env={},
+        capture_output=True,
+        check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 

@@ -15,7 +15,7 @@ _TRACING = (
     "allow tracing of own children: `sysctl kernel.yama.ptrace_scope=1`, or in a container `--cap-add SYS_PTRACE`; a "
     "program that is already traced cannot be monitored"
 )
-_KERNEL = "stockade needs Linux 5.12 or newer with namespaces and seccomp"
+_KERNEL = "stockade needs Linux 5.17 or newer with namespaces and seccomp"
 
 # (step, errors) → (layer, remedy)
 _REMEDIES: tuple[tuple[str, frozenset[int], str, str], ...] = (
