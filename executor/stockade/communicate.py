@@ -48,6 +48,7 @@ class Communication:
     def __init__(self, supervision: Supervision, streams: Streams, clocks: Clocks, output_limit: int) -> None:
         self._supervision, self._streams, self._clocks = supervision, streams, clocks
         self._output_limit, self._captured = output_limit, 0
+        self._excess: KillReason | None = None
         self._input = memoryview(b"")
         self._outputs: dict[int, list[bytes]] = {}
         self._by_name = {"stdout": streams.stdout, "stderr": streams.stderr}
@@ -85,6 +86,8 @@ class Communication:
                 wait = left if wait is None else min(wait, left)
             for descriptor, _ in poll.poll(None if wait is None else max(1, int(wait * 1000 + 0.999))):
                 self._handle(poll, descriptor)
+        if self._excess is not None:
+            self._supervision.blame(self._excess)
 
     def output(self, name: str) -> bytes | None:
         """What has been read of "stdout" or "stderr", None when it is not captured."""
@@ -94,13 +97,17 @@ class Communication:
     def _finished(self) -> bool:
         if self._supervision.outcome is None:
             return False
-        if self._supervision.gone:
-            # Nothing of the run is left that could write; what is in the pipes is all.
+        if self._nobody_writes():
+            # What is in the pipes is all.
             for descriptor in list(self._open):
                 while self._read(descriptor):
                     pass
             self._open.clear()
         return not self._open
+
+    def _nobody_writes(self) -> bool:
+        """Whether nothing of the run is left that could write, or all of it stays stopped because a hook is stuck."""
+        return self._supervision.gone or self._supervision.hook_is_stuck()
 
     def _handle(self, poll: select.poll, descriptor: int) -> None:
         if descriptor == self._supervision.event:
@@ -118,12 +125,14 @@ class Communication:
         try:
             data = os.read(descriptor, _CHUNK)
         except BlockingIOError:
-            return not self._supervision.gone
+            return not self._nobody_writes()
         if not data:
             return False
         room = self._output_limit - self._captured
         if len(data) > room:
-            self._supervision.kill(KillReason(Cause.LIMIT, "output", self._output_limit, self._captured + len(data)))
+            if self._excess is None:
+                self._excess = KillReason(Cause.LIMIT, "output", self._output_limit, self._captured + len(data))
+            self._supervision.kill(self._excess)
             data = data[: max(room, 0)]
         self._captured += len(data)
         self._outputs[descriptor].append(data)

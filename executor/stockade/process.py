@@ -230,7 +230,7 @@ class Process:
 
     def release(self) -> None:
         """Close every descriptor of ours. What is left of a run after its verdict is cleaned up without waiting."""
-        self._streams.finish_relays()
+        self._streams.finish_relays(at_once=self._supervision.hook_is_stuck())
         for file in (self.stdin, self.stdout, self.stderr):
             if file is not None:
                 _close_quietly(file)

@@ -146,11 +146,13 @@ class Streams:
         for relay in (*self.output_relays, *([self.input_relay] if self.input_relay else [])):
             relay.start()
 
-    def finish_relays(self) -> None:
-        """Let the copying of output come to its end, and stop that of input."""
+    def finish_relays(self, *, at_once: bool = False) -> None:
+        """Let the copying of output come to its end (`at_once`: of what is there), and stop that of input."""
         for relay in self.output_relays:
-            if relay.is_alive():
+            if not at_once:
                 relay.join()
+            relay.stop()
+        self.output_relays.clear()
         if self.input_relay is not None:
             self.input_relay.stop()
             self.input_relay = None

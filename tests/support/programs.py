@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -96,9 +97,9 @@ def through_cli(
     done = subprocess.run(command, input=input, env=environment, cwd="/", capture_output=True, check=False)
     status = done.returncode
     if status == VIOLATION_EXIT:
-        first = next((line for line in done.stderr.decode().splitlines() if "(" in line), "")
-        return Done(-31, done.stdout, done.stderr, first.partition("(")[0].split()[-1])
-    return Done(status - 256 if status > VIOLATION_EXIT else status, done.stdout, done.stderr)
+        title = re.search(r"^Violation: (\w+)\(", done.stderr.decode(), re.MULTILINE)
+        return Done(-31, done.stdout, done.stderr, title[1] if title else "")
+    return Done(status, done.stdout, done.stderr)
 
 
 def _executor(profile: str, directory: Path | None, show: Path | None) -> Executor:

@@ -42,7 +42,7 @@ program's environment is empty but for what --env adds.
 RUN_EPILOG = """\
 exit codes: those of the program, and besides
   124     the time limit was reached
-  125     wrong usage, failed set-up, or an error of stockade
+  125     wrong usage, failed set-up, or our own error
   126     the program cannot be executed
   127     the program, or what it needs to start, is missing
   128+N   the program died of signal N (130: Ctrl-C)

@@ -7,7 +7,7 @@ import re
 
 from stockade.errors import UnsupportedError
 
-# mount_setattr(2) came with 5.12; a task that its filter has killed shows "Seccomp: 3" since 5.17, which is the proof of
+# mount_setattr(2) came with 5.12; a task that its filter has killed shows "Seccomp: 3" since 5.17: the proof of
 # a violation.
 OLDEST = (5, 17)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from stockade.comms.channel import Channel
 from stockade.kernel.process import SIGKILL, pidfd_send_signal
 from stockade.monitor.hooks import Hooks
-from stockade.monitor.outcome import Cause, KillReason, Outcome
+from stockade.monitor.outcome import Cause, KillReason, Outcome, Status
 from stockade.monitor.readback import Readback
 
 
@@ -117,6 +117,12 @@ class Supervision:
                     self._send(self._init, SIGKILL)
                 else:
                     self.job.channel.shutdown()
+
+    def blame(self, reason: KillReason) -> None:
+        """A limit was passed, which the verdict must name although the program may have ended before it was noticed."""
+        with self._lock:
+            if self.outcome is not None and self.outcome.status in (Status.OK, Status.SIGNALED):
+                self.outcome.status, self.outcome.kill = Status.LIMIT, reason
 
     def kill_tree(self) -> None:
         """Kill everything in the box, for a reason that the outcome will name."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stockade._proto import report_pb2
 from stockade.kernel.architectures import X86_64, of_call
@@ -17,8 +18,7 @@ MAXIMUM_KEPT = 1000
 Kind = report_pb2.Violation
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A system call as it was made."""
 
     name: str
@@ -34,6 +34,7 @@ class Call:
         return self.architecture != X86_64.name
 
 
+@functools.lru_cache(maxsize=1024)  # numbers may be hostile
 def _name_call(token: int, number: int) -> tuple[str, str]:
     """(architecture, name of the call)."""
     architecture = of_call(token, number)
@@ -113,7 +114,7 @@ def _describe(
     if kind == Kind.ARCHITECTURE:
         summary = f"{text} came through the foreign ABI {call.architecture}"
     elif kind == Kind.HOOK:
-        summary = f"{text} was refused by the hook {hook!r}" + (f": {message}" if message else "")
+        summary = f"{text} was refused by the hook {hook!r}" + (f": {escape(message)}" if message else "")
     elif kind == Kind.HOOK_TIMEOUT:
         summary = f"the hook {hook!r} did not decide about {text} in time"
     else:
