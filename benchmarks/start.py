@@ -8,12 +8,14 @@ Prints Markdown tables and exits with 1 when a goal of goals.toml is missed.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 from measure import CALLS_C, TRUE_C, Times, build, each_alone, in_turn, table, version_of, workspace
@@ -37,7 +39,7 @@ def expect_success(executor: Executor, *args: str) -> None:
 def start_times(true: str, rounds: int) -> dict[str, dict[str, Times]]:
     """Start to exit, paced and back to back."""
     executor = Executor(static_policy(true).build())
-    contestants = {
+    contestants: dict[str, Callable[[], object]] = {
         "stockade, warm": lambda: expect_success(executor, true),
         "subprocess.run": lambda: subprocess.run([true], check=True),
     }
@@ -58,13 +60,13 @@ def with_hook(program: str) -> Policy:
 def hook_times(program: str, events: int, rounds: int) -> dict[str, Times]:
     """Milliseconds for `events` traced calls; the run without them is taken off afterwards."""
     executor = Executor(with_hook(program), hooks={"parent": allow})
-    contestants = {}
+    contestants: dict[str, Callable[[], object]] = {}
     for count in (0, events):
         arguments = (program, str(count))
-        contestants[f"stockade {count}"] = lambda arguments=arguments: expect_success(executor, *arguments)
+        contestants[f"stockade {count}"] = functools.partial(expect_success, executor, *arguments)
         if shutil.which("strace"):
             strace = ["strace", "--seccomp-bpf", "-f", "-e", "trace=getppid", "-o", os.devnull, *arguments]
-            contestants[f"strace {count}"] = lambda strace=strace: subprocess.run(strace, check=True)
+            contestants[f"strace {count}"] = functools.partial(subprocess.run, strace, check=True)
     return in_turn(contestants, rounds)
 
 

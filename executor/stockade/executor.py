@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import math
 import os
 import subprocess
 import threading
@@ -78,8 +79,8 @@ class Executor:
             raise UnsupportedError("policy", f"this version does not enforce: {'; '.join(unsupported)}")
         if native() is not X86_64:
             raise UnsupportedError("monitor", f"the ptrace monitor of this version does not know {native().name}")
-        if hook_timeout <= 0:
-            raise PolicyError(f"hook_timeout must be more than 0 seconds, not {hook_timeout!r}")
+        if not 0 < hook_timeout < math.inf:
+            raise PolicyError(f"hook_timeout must be more than 0 seconds and finite, not {hook_timeout!r}")
         self.policy, self.mode, self.hook_timeout = policy, mode, hook_timeout
         self.limits = Limits.from_policy(message.limits).tightened_by(limits or Limits())
         self.limits.check_enforceable()

@@ -206,7 +206,10 @@ class Result(subprocess.CompletedProcess[Any]):
         return format_report(self.to_proto(), width)
 
     def check_returncode(self) -> None:
-        """Raise ViolationError, LimitError or CalledProcessError unless the program ended with exit code 0."""
+        """Raise ViolationError, LimitError or CalledProcessError unless the program ended with exit code 0.
+
+        Each carries this result as `result`.
+        """
         if self.status is Status.OK and self.returncode == 0:
             return
         if self.status is Status.VIOLATION:
@@ -215,7 +218,9 @@ class Result(subprocess.CompletedProcess[Any]):
         if self.status in (Status.TIMEOUT, Status.LIMIT) and self._outcome.kill is not None:
             kill = self._outcome.kill
             raise LimitError(self, f"{_program(self.args)}: limit {kill.name} of {kill.allowed:g} reached")
-        raise subprocess.CalledProcessError(self.returncode, self.args, self.stdout, self.stderr)
+        error = subprocess.CalledProcessError(self.returncode, self.args, self.stdout, self.stderr)
+        error.result = self  # type: ignore[attr-defined]
+        raise error
 
     def attach_to(self, error: SandboxError) -> SandboxError:
         """Give an error of this run its result and pid."""

@@ -50,15 +50,20 @@ class Relay(threading.Thread):
         except OSError:
             return  # the other side is gone; the run itself goes on
         finally:
-            if self._close_target:
-                os.close(self._target)
-            else:
-                os.close(self._source)
-            os.close(self._stop_reader)
+            self._close()
+
+    def _close(self) -> None:
+        os.close(self._target if self._close_target else self._source)
+        os.close(self._stop_reader)
 
     def stop(self) -> None:
         """Stop a relay whose source may never end (a terminal's input)."""
         os.close(self._stop_writer)
+
+    def discard(self) -> None:
+        """Close what a relay that was never started holds."""
+        self._close()
+        self.stop()
 
 
 class Streams:
@@ -164,7 +169,11 @@ class Streams:
         self._owned.clear()
 
     def close_own(self) -> None:
-        """Close the caller's ends."""
+        """Close the caller's ends, and those of relays that were never started."""
+        for relay in (*self.output_relays, *([self.input_relay] if self.input_relay else [])):
+            relay.discard()
+        self.output_relays.clear()
+        self.input_relay = None
         for descriptor in (self.stdin, self.stdout, self.stderr):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -16,10 +16,10 @@ import stockade.executor
 from policy.bpf_kernel import run_under
 from stockade import Executor, Policy, PolicyBuilder, PolicyError, SetupError, Status, Syscall, Verdict, Violation
 from stockade.kernel.architectures import X32_BIT, X86_64, native
+from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
 from stockade.policy.bpf.instructions import RET_K, Instruction, encode
 from stockade.policy.bpf.interpreter import SeccompData, run
 from stockade.policy.evaluate import DecidedBy, evaluate
-from stockade.policy.verdicts import FREE_EXEC_COOKIE
 from support.attacks import (
     Attempt,
     assert_allowed,

@@ -95,9 +95,13 @@ def test_the_whole_tree_dies_with_its_executor(attack: Attempt, processes: Path,
 # --- P9: preying on siblings and helpers ---
 
 
+def with_children(program: Path) -> PolicyBuilder:
+    return small(program).allow_fork().allow_wait().allow_kill().allow_syscall("pause")
+
+
 @pytest.mark.attack("P9")
 @pytest.mark.parametrize("how", ["attach", "seize", "vm"])
-@pytest.mark.parametrize("make", [lambda path: small(path).allow_fork().allow_wait().allow_kill(), open_wide])
+@pytest.mark.parametrize("make", [with_children, open_wide])
 def test_a_sibling_cannot_be_traced_or_written(
     attack: Attempt, processes: Path, how: str, make: Callable[[Path], PolicyBuilder]
 ) -> None:
@@ -114,7 +118,7 @@ def test_a_sibling_cannot_be_traced_or_written(
 @pytest.mark.attack("P9")
 def test_memory_of_a_sibling_cannot_be_opened_for_writing_by_default(attack: Attempt, processes: Path) -> None:
     attack.control(succeeds(processes, "sibling", "mem"), "memory of another process cannot be written by /proc")
-    groups = small(processes).allow_fork().allow_wait().allow_kill().allow_open_for_reading().add_proc()
+    groups = with_children(processes).allow_open_for_reading().add_proc()
     found = assert_killed(Executor(groups.build()).run([processes, "sibling", "mem"]), "openat")
     assert "O_RDWR" in found.arguments[2].text
 
@@ -130,5 +134,5 @@ def test_init_is_no_prey_even_without_a_filter(attack: Attempt, processes: Path,
 
 
 def test_children_stay_allowed(processes: Path) -> None:
-    policy = small(processes).allow_fork().allow_wait().allow_kill().build()
+    policy = with_children(processes).build()
     assert_allowed(Executor(policy).run([processes, "fork"]))

@@ -49,7 +49,8 @@ def test_naming_the_default_profile_adds_the_program_too(stockade: CommandLine) 
 
 
 @pytest.mark.parametrize(
-    "name", ["true", "/bin/true", "/usr/bin/true", "/usr/bin/../bin/true", "./its own name", "its-link", "../{}/its-link"]
+    "name",
+    ["true", "/bin/true", "/usr/bin/true", "/usr/bin/../bin/true", "./its own name", "its-link", "../{}/its-link"],
 )
 def test_program_is_found_under_the_name_that_was_asked_for(stockade: CommandLine, public_tmp: Path, name: str) -> None:
     shutil.copy("/bin/true", public_tmp / "its own name")
@@ -80,7 +81,9 @@ def test_first_program_along_path_that_can_be_executed(stockade: CommandLine, pu
 # --- arguments (G1) ---
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--"], ["-"], ["--", "--debug"], ["-c", ""], ["--json", "/x"], ["a\nb"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--"], ["-"], ["--", "--debug"], ["-c", ""], ["--json", "/x"], ["a\nb"]]
+)
 def test_words_after_the_program_are_its_own(stockade: CommandLine, arguments: list[str]) -> None:
     script = 'for word; do printf "<%s>" "$word"; done'
     done = stockade.run(SHELL, "-c", script, "sh", *arguments)
@@ -197,7 +200,9 @@ def test_working_directory_that_is_not_there(stockade: CommandLine) -> None:
 
 
 def test_environment_is_what_was_asked_for(stockade: CommandLine) -> None:
-    done = stockade.run("--env", "A=1=2", "--env", "EMPTY=", "--env", "TAKEN", "env", env={"TAKEN": "over", "SECRET": "s"})
+    done = stockade.run(
+        "--env", "A=1=2", "--env", "EMPTY=", "--env", "TAKEN", "env", env={"TAKEN": "over", "SECRET": "s"}
+    )
     assert set(done.stdout.split()) == {"A=1=2", "EMPTY=", "TAKEN=over"}
     assert stockade.run("env", env={"SECRET": "s"}).stdout == ""
 

@@ -93,14 +93,20 @@ def test_help_to_a_reader_that_has_gone(stockade: CommandLine) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        stockade.command("run", "--help"), env=stockade.environment(), stdout=writer, stderr=subprocess.PIPE, check=False
+        stockade.command("run", "--help"),
+        env=stockade.environment(),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_messages_in_a_locale_that_knows_ascii_only(stockade: CommandLine) -> None:
-    done = stockade.run("--ro", "/no/such/ж", "true", env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+    done = stockade.run(
+        "--ro", "/no/such/ж", "true", env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    )
     assert done.returncode == 125
     assert done.stderr.isascii()
 

@@ -21,9 +21,9 @@ from stockade import Executor, Policy, PolicyBuilder, Result, Status, Violation
 from stockade._proto.lean import CompiledProgram
 from stockade.kernel.architectures import native
 from stockade.policy.bpf.instructions import JEQ, JMP, LOAD_WORD, RET_K, Instruction, encode, high_word, low_word
-from stockade.policy.verdicts import DATA_FREE_EXEC, FREE_EXEC_COOKIE
+from stockade.policy.verdicts import DATA_FREE_EXEC
 from stockade.kernel.process import PR_SET_CHILD_SUBREAPER, prctl
-from stockade.kernel.seccomp_constants import SECCOMP_RET_ALLOW, SECCOMP_RET_TRACE
+from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE, SECCOMP_RET_ALLOW, SECCOMP_RET_TRACE
 from stockade.sandboxee.launch import program_digest
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "attacks" / "programs"

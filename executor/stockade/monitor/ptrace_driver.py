@@ -96,8 +96,11 @@ class PtraceDriver:
         self._main, self._init = _pid_of(sandboxee), init
         self._supervision.attach(init, sandboxee, self._main)
         try:
-            ptrace.seize(self._main, OPTIONS)
+            if self._main:
+                ptrace.seize(self._main, OPTIONS)
         except OSError as error:
+            if _is_readable(sandboxee):
+                raise SetupFailedError(self._last_words("it died before it could be seized")) from error
             raise SetupFailedError(SetupFailure("seize", error.errno or 0, f"pid {self._main}")) from error
         if _is_readable(sandboxee):
             raise SetupFailedError(self._last_words("it died before it could be seized"))
@@ -226,29 +229,21 @@ class PtraceDriver:
         raise SetupFailedError(self._last_words("", errno))
 
     def _exit_stop(self, tid: int) -> None:
-        """A task is about to end, registers and memory still there. Proof of a violation: its seccomp mode is dead.
-
-        Another process than the program's first then stays there until the kill of the tree reaches it, so that its
-        parent does not learn of its end and go on meanwhile.
-        """
-        hold = False
+        """A task is about to end, registers and memory still there. Proof of a violation: its seccomp mode is dead."""
         try:
-            status = read_small_file(f"/proc/{tid}/status")
-            if SECCOMP_MODE_DEAD in status:
-                hold = b"\nTgid:\t%d\n" % self._main not in status
+            if SECCOMP_MODE_DEAD in read_small_file(f"/proc/{tid}/status"):
                 token = ptrace.syscall_info(tid).arch
                 self._machine.killed_by_filter(tid, call_of_registers(ptrace.get_registers(tid), token))
             elif tid == self._main and ptrace.event_message(tid) & 0x7F == signal.SIGKILL:
                 self._machine.killed(box_is_dying=self._box_is_dying())
         finally:
-            if not hold:
-                ptrace.resume(tid)
+            ptrace.resume(tid)
 
     def _box_is_dying(self) -> bool:
         """Whether init is ending already, although the program, at its exit stop, has not: something has killed it."""
         try:
             fields = read_small_file(f"/proc/{_pid_of(self._init)}/stat").rpartition(b")")[2].split()
-        except (OSError, SetupFailedError):
+        except OSError:
             return True
         return bool(int(fields[6]) & PF_EXITING)
 
@@ -294,10 +289,9 @@ def _failure(reply: Reply) -> SetupFailure:
 
 
 def _pid_of(pidfd: int) -> int:
-    """Pid of the process behind `pidfd` as this process sees it: exact, however often the number was used before."""
+    """Pid of the process behind `pidfd` as this process sees it, exact however often the number was used; 0: gone."""
     for line in read_small_file(f"/proc/self/fdinfo/{pidfd}").splitlines():
         if line.startswith(b"Pid:"):
             pid = int(line[4:])
-            if pid > 0:
-                return pid
-    raise SetupFailedError(SetupFailure("pidfd", 3, "", "the sandboxee died before it started"))
+            return max(pid, 0)
+    return 0

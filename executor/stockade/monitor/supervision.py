@@ -125,10 +125,14 @@ class Supervision:
                 self.outcome.status, self.outcome.kill = Status.LIMIT, reason
 
     def kill_tree(self) -> None:
-        """Kill everything in the box, for a reason that the outcome will name."""
+        """Kill everything in the box, for a reason that the outcome will name.
+
+        The program goes first: it must not go on after the end of a child of its, while init only begins to end.
+        """
         with self._lock:
-            if self._init >= 0:
-                self._send(self._init, SIGKILL)
+            for pidfd in (self._sandboxee, self._init):
+                if pidfd >= 0:
+                    self._send(pidfd, SIGKILL)
 
     def send_signal(self, signo: int) -> bool:
         """Send a signal to the program itself. False when it is gone."""
