@@ -18,7 +18,7 @@ from stockade._proto.wire import encode
 from stockade.comms.channel import Channel
 from stockade.errors import PolicyError, SandboxError, UnsupportedError
 from stockade.failures import error_of
-from stockade.host import forkserver
+from stockade.host import forkserver, spares
 from stockade.host.groups import check_groups
 from stockade.host.kernel_version import check_kernel
 from stockade.kernel.architectures import X86_64, native
@@ -45,7 +45,7 @@ DEFAULT_HOOK_TIMEOUT = 10.0
 # Filters that the sandboxee installs: the compiled policy.
 FILTERS = 1
 
-# Serialised ForkRequests, by [asks for a spare][shares the template's network namespace].
+# Serialised ForkRequests, by [for a spare][shares the template's network namespace].
 _Requests = tuple[tuple[bytes, bytes], tuple[bytes, bytes]]
 
 
@@ -194,13 +194,14 @@ class Executor:
         asked_at, started_at = time.monotonic(), time.time()
         rlimits = reachable_rlimits(self.limits)
         launch = make_launch(self.policy, self._program, self.limits, rlimits, args, env, cwd, executable)
-        used, requests = self._next_requests()
+        used, (now, ahead), wants_spares = self._current_plan()
         check_sources(used)
         streams = Streams(stdin, stdout, stderr, pass_fds)
         try:
             shared_network = not self._needs_network and not streams.pass_sockets()
-            request = requests[shared_network]
-            channel = _send(launch, request, streams, executable)
+            sources = [source for _, source, _ in used.binds()]
+            spare = spares.take(ahead[shared_network], sources) if wants_spares else None
+            channel = _send(launch, now[shared_network], spare, streams, executable)
         except BaseException:
             streams.close_own()
             raise
@@ -212,13 +213,15 @@ class Executor:
         supervision = Supervision(job)
         streams.start_relays()
         tracer.follow(supervision)
+        if wants_spares:
+            spares.prepare(ahead[shared_network], sources)
         make = functools.partial(self._make_result, args, supervision, used, started_at)
         return Process(
             args, supervision, streams, self.limits, self.hook_timeout, text, make, functools.partial(_error_of, used)
         )
 
     def _make_plan(self) -> tuple[Plan, _Requests]:
-        """The plan, and the requests: without and with a spare, each with a private and with the shared network."""
+        """The plan, and the requests for a box: now and ahead, each with a private and with the shared network."""
         message = self.policy.message
         made = plan(message)
         check_groups(source for _, source, _ in made.binds())
@@ -229,17 +232,15 @@ class Executor:
 
         return made, (requests(spare=False), requests(spare=True))
 
-    def _next_requests(self) -> tuple[Plan, tuple[bytes, bytes]]:
-        """The plan, made again when a file that it rests on (a binary, a library) has changed, and the requests.
-
-        From the second run on a spare box is asked for: an executor that ran twice will run again.
+    def _current_plan(self) -> tuple[Plan, _Requests, bool]:
+        """The plan, made again when a file that it rests on (a binary, a library) has changed; its requests; and
+        whether spare boxes are worth while: an executor that ran twice will run again.
         """
         with self._plan_lock:
             if not self._plan.is_current():
                 self._plan, self._requests = self._make_plan()
-            requests = self._requests[self._has_run]
-            self._has_run = True
-            return self._plan, requests
+            has_run, self._has_run = self._has_run, True
+            return self._plan, self._requests, has_run
 
     def _make_result(
         self,
@@ -274,25 +275,35 @@ def _error_of(used: Plan, outcome: Outcome, result: Result) -> SandboxError:
 
 
 def _send(
-    launch: Launch, request: bytes, streams: Streams, executable: StrOrBytesPath | int | IO[Any] | None
+    launch: Launch,
+    request: bytes,
+    spare: Channel | None,
+    streams: Streams,
+    executable: StrOrBytesPath | int | IO[Any] | None,
 ) -> Channel:
-    """Ask the forkserver for a box and tell the sandboxee what to run. Returns our end of the run's connection."""
+    """Tell the sandboxee of a spare box, or of one that is asked for now, what to run. Returns our end to it."""
     launch.descriptors = list(streams.child)
     descriptors = list(streams.child.values())
     if launch.program_descriptor:
         assert executable is not None and not isinstance(executable, (str, bytes, os.PathLike))
         descriptors.append(executable if isinstance(executable, int) else executable.fileno())
-    ours, its = Channel.pair()
+    channel = spare
+    if channel is None:
+        channel, its = Channel.pair()
+        try:
+            forkserver.request_fork(request, its.fileno())
+        except BaseException:
+            channel.close()
+            raise
+        finally:
+            its.close()
     try:
-        forkserver.request_fork(request, its.fileno())
-        its.close()
         with contextlib.suppress(BrokenPipeError):  # the set-up has failed already; its last words wait to be read
-            ours.send(encode(Command(launch=launch)), descriptors)
+            channel.send(encode(Command(launch=launch)), descriptors)
     except BaseException:
-        its.close()
-        ours.close()
+        channel.close()
         raise
-    return ours
+    return channel
 
 
 def _text_mode(text: bool | None, encoding: str | None, errors: str | None) -> TextMode | None:

@@ -33,7 +33,7 @@ def compiled_program(policy: Policy, mode: str) -> CompiledProgram:
 def fork_request(message: policy_pb2.Policy, plan: Plan, *, spare: bool, shared_network: bool) -> bytes:
     """A serialised ForkRequest: the same bytes for each run of an executor, so that runs share a template.
 
-    With `spare` another box is built meanwhile for the next run. With `shared_network` the run gets the template's own
+    `spare` says that nobody waits for the box yet. With `shared_network` the run gets the template's own
     empty network namespace instead of a private one, which is what makes the start and the end of a box expensive.
     """
     options, network = message.options, message.network

@@ -77,7 +77,7 @@ def test_a_python_script_is_killed(run: Runner, attempt: str) -> None:
 
 
 def test_a_python_script_does_not_see_the_host_s_files(run: Runner) -> None:
-    argv = ["python3", "-c", "import os; print(os.path.exists('/etc/passwd'), os.path.exists('/etc/localtime'))"]
+    argv = ["python3", "-c", "import os; print(os.path.exists('/etc/passwd'), os.path.exists('/usr/bin/python3'))"]
     assert outside(argv).stdout == b"True True\n"
     assert run("python3", argv) == Done(0, b"False True\n", b"")
 

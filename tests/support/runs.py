@@ -10,7 +10,8 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
-from stockade import PolicyBuilder
+from stockade import Executor, PolicyBuilder
+from stockade.host import forkserver
 from support.compiler import CCompiler
 
 # raw(number, six arguments) makes exactly that system call and gives back what the kernel put into rax. The label is the
@@ -82,3 +83,16 @@ def run_python(script: str, *arguments: str, check: bool = True) -> subprocess.C
 def python_environment() -> dict[str, str]:
     """Return the environment for such an interpreter."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def run_elsewhere(program: str, stop: bool = True) -> int | None:
+    """Run a static program that says its argument and returns their number, in whatever process this is called.
+
+    Returns the pid of the forkserver that served, which is then stopped if `stop`.
+    """
+    result = Executor(static_builder(Path(program)).build()).run([program, "there"])
+    assert (result.returncode, result.stdout) == (2, b"there"), result
+    pid = forkserver.current_pid()
+    if stop:
+        forkserver.stop()
+    return pid

@@ -174,10 +174,6 @@ class SetupFailure(_message.Message):
     detail: str
     def __init__(self, step: _Optional[str] = ..., errno: _Optional[int] = ..., path: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
-class Adopt(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
-
 class Reply(_message.Message):
     __slots__ = ("started", "ready", "failure")
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -189,11 +185,9 @@ class Reply(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping[str, _Any]]] = ..., ready: _Optional[_Union[Ready, _Mapping[str, _Any]]] = ..., failure: _Optional[_Union[SetupFailure, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("launch", "go", "adopt")
+    __slots__ = ("launch", "go")
     LAUNCH_FIELD_NUMBER: _ClassVar[int]
     GO_FIELD_NUMBER: _ClassVar[int]
-    ADOPT_FIELD_NUMBER: _ClassVar[int]
     launch: Launch
     go: Go
-    adopt: Adopt
-    def __init__(self, launch: _Optional[_Union[Launch, _Mapping[str, _Any]]] = ..., go: _Optional[_Union[Go, _Mapping[str, _Any]]] = ..., adopt: _Optional[_Union[Adopt, _Mapping[str, _Any]]] = ...) -> None: ...
+    def __init__(self, launch: _Optional[_Union[Launch, _Mapping[str, _Any]]] = ..., go: _Optional[_Union[Go, _Mapping[str, _Any]]] = ...) -> None: ...

@@ -231,13 +231,6 @@ class SetupFailure(Message):
         ) -> None: ...
 
 
-class Adopt(Message):
-    """Template → sandboxee of a spare box: from now on you are of the run whose socket comes with this."""
-
-    __slots__ = ()
-    FIELDS: ClassVar[dict[int, Field]] = {}
-
-
 class ForkRequest(Message):
     """Executor → forkserver, one for each run, with the run's reply socket as its only descriptor."""
 
@@ -392,22 +385,19 @@ class Reply(Message):
 class Command(Message):
     """The frame of everything that travels on the run's socket towards the sandboxee."""
 
-    __slots__ = ("launch", "go", "adopt")
+    __slots__ = ("launch", "go")
     FIELDS: ClassVar[dict[int, Field]] = {
         1: ("launch", MESSAGE, False, Launch),
         2: ("go", MESSAGE, False, Go),
-        3: ("adopt", MESSAGE, False, Adopt),
     }
-    ONEOFS: ClassVar[tuple[tuple[str, ...], ...]] = (("launch", "go", "adopt"),)
+    ONEOFS: ClassVar[tuple[tuple[str, ...], ...]] = (("launch", "go"),)
     if TYPE_CHECKING:
         launch: Launch | None
         go: Go | None
-        adopt: Adopt | None
 
         def __init__(
             self,
             *,
             launch: Launch | None = None,
             go: Go | None = None,
-            adopt: Adopt | None = None,
         ) -> None: ...

@@ -12,7 +12,7 @@ from stockade.cli.run_options import DEFAULT_PROFILE, MountOption, RunOptions
 from stockade.errors import PolicyError, SetupError
 from stockade.host.inside import Inside
 from stockade.policy.libraries import libraries_for_binary
-from stockade.policy.paths import path_problem
+from stockade.policy.paths import is_beneath, path_problem
 from stockade.policy.policy import Policy
 from stockade.policy.validate_files import describe, mount_findings
 
@@ -41,7 +41,10 @@ def make_policy(options: RunOptions) -> tuple[Policy, str | None]:
 
 
 def inner_directory(message: policy_pb2.Policy) -> str:
-    """Return the caller's working directory when the box shows it at the same path, else "/"."""
+    """Return the caller's working directory when the box has it, else "/".
+
+    It has it when it is shown at the same path, or when something beneath it is: then its name exists, with that in it.
+    """
     binds = [
         (mount.target, mount.bind.source, mount.bind.kind == _Bind.DIRECTORY)
         for mount in message.filesystem.mounts
@@ -51,6 +54,9 @@ def inner_directory(message: policy_pb2.Policy) -> str:
         directory = os.getcwd()
         place = Inside(binds).locate(directory)
         if place.host is not None and os.path.isdir(place.host) and os.path.samefile(place.host, directory):
+            return directory
+        certain = [mount.target for mount in message.filesystem.mounts if not mount.bind.if_exists]
+        if place.host is None and any(is_beneath(target, directory) for target in certain):
             return directory
     except OSError:
         pass  # it is gone, or cannot be reached from here

@@ -52,7 +52,7 @@ class ForkserverClient:
             for descriptor in (its_end, pidfd, owner):
                 os.close(descriptor)
         self._channel = ours
-        self._identity = _caller()
+        self._identity = caller()
 
     def send(self, payload: bytes, reply: int) -> None:
         """Send one ForkRequest with the run's reply socket. BrokenPipeError when the forkserver is gone."""
@@ -65,7 +65,7 @@ class ForkserverClient:
 
     def is_usable(self) -> bool:
         """Whether it still runs, and was started by the user that this process is now."""
-        return self._identity == _caller() and self._process.poll() is None
+        return self._identity == caller() and self._process.poll() is None
 
     def close(self) -> None:
         """Let it leave, and reap it."""
@@ -83,7 +83,8 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
 
 
-def _caller() -> tuple[object, ...]:
+def caller() -> tuple[object, ...]:
+    """Who this process is at this moment: pid, user ids, groups. A helper serves only whom it was started by."""
     return os.getpid(), os.getresuid(), os.getresgid(), tuple(os.getgroups())
 
 

@@ -11,28 +11,38 @@ _USER_NAMESPACES = (
     "Ubuntu `sysctl kernel.apparmor_restrict_unprivileged_userns=0`; in a container allow them in its seccomp and "
     "AppArmor profile (Docker: `--security-opt seccomp=unconfined --security-opt apparmor=unconfined`)"
 )
+_COUNTS = (
+    "a limit on the number of namespaces is 0 or reached; raise `sysctl user.max_user_namespaces=10000`, and likewise "
+    "max_mnt_namespaces, max_pid_namespaces, max_net_namespaces, max_ipc_namespaces, max_uts_namespaces and "
+    "max_cgroup_namespaces"
+)
 _TRACING = (
     "allow tracing of own children: `sysctl kernel.yama.ptrace_scope=1`, or in a container `--cap-add SYS_PTRACE`; a "
     "program that is already traced cannot be monitored"
 )
 _KERNEL = "stockade needs Linux 5.17 or newer with namespaces and seccomp"
+_OLD_OR_FILTERED = (
+    f"{_KERNEL}; where the kernel is new enough, a filter of the container that this runs in refuses the call (Docker: "
+    "`--security-opt seccomp=unconfined --security-opt apparmor=unconfined`)"
+)
 
 # (step, errors) → (layer, remedy)
 _REMEDIES: tuple[tuple[str, frozenset[int], str, str], ...] = (
-    ("unshare", frozenset((EPERM, ENOSPC, EINVAL, ENOSYS)), "user namespaces", _USER_NAMESPACES),
+    ("unshare", frozenset((ENOSPC,)), "user namespaces", _COUNTS),
+    ("unshare", frozenset((EPERM, EINVAL, ENOSYS)), "user namespaces", _USER_NAMESPACES),
     ("id_map", frozenset((EPERM,)), "user namespaces", _USER_NAMESPACES),
-    ("clone", frozenset((EPERM, ENOSPC, EINVAL)), "namespaces", _USER_NAMESPACES),
+    ("clone", frozenset((ENOSPC,)), "namespaces", _COUNTS),
+    ("clone", frozenset((EPERM, EINVAL)), "namespaces", _USER_NAMESPACES),
     ("proc", frozenset((EPERM,)), "proc", "the host's /proc is masked (as in a container); leave out add_proc"),
     ("seccomp", frozenset((EINVAL, ENOSYS)), "seccomp", _KERNEL),
-    ("mount_root", frozenset((EPERM, ENOSYS)), "mount namespaces", _KERNEL),
-    ("mount_attributes", frozenset((EINVAL, ENOSYS)), "mount_setattr", _KERNEL),
+    ("filter_of_init", frozenset((EPERM, EINVAL, ENOSYS)), "seccomp", _OLD_OR_FILTERED),
+    ("mount_root", frozenset((EPERM, ENOSYS)), "mount namespaces", _OLD_OR_FILTERED),
+    ("private_mounts", frozenset((EPERM, EINVAL, ENOSYS)), "mount_setattr", _OLD_OR_FILTERED),
+    ("open_source", frozenset((EPERM, ENOSYS)), "open_tree", _OLD_OR_FILTERED),
+    ("mount", frozenset((EPERM, ENOSYS)), "move_mount", _OLD_OR_FILTERED),
+    ("mount_attributes", frozenset((EPERM, EINVAL, ENOSYS)), "mount_setattr", _OLD_OR_FILTERED),
     ("idmap", frozenset((EPERM, EINVAL)), "id-mapped mount", "give the program a copy that its uid can use"),
-    (
-        "seize",
-        frozenset((EPERM,)),
-        "ptrace",
-        _TRACING,
-    ),
+    ("seize", frozenset((EPERM,)), "ptrace", _TRACING),
 )
 
 

@@ -13,11 +13,13 @@ SIG_IGN = 1
 SIGKILL = 9
 SIGCHLD = 17
 SIGSTOP = 19
+SI_USER = 0
 # Signals 32 and 33 belong to the C library's threads; their wrappers refuse them.
 SETTABLE_SIGNALS = tuple(n for n in range(1, 65) if n not in (SIGKILL, SIGSTOP, 32, 33))
 
 _SIGSET_BYTES = 128
 _SIGINFO_BYTES = 128
+_SI_CODE_OFFSET = 8
 _SI_PID_OFFSET = 16
 
 _sigprocmask = library_call("sigprocmask", Int, Address, Address)
@@ -50,13 +52,15 @@ def reset_dispositions() -> None:
         set_disposition(signo, SIG_DFL)
 
 
-def wait_for_signal(mask: int) -> tuple[int, int]:
+def wait_for_signal(mask: int) -> tuple[int, bool]:
     """sigwaitinfo(2): wait for one of the blocked signals of `mask`.
 
-    Returns (signal number, pid of the sender; 0 when it is outside of the caller's pid namespace or the kernel).
+    Returns (signal number, whether a process outside of the caller's pid namespace has sent it by kill(2)). The code of
+    kill(2) cannot be forged by sigqueue(3), a sender of 0 can.
     """
     information = ctypes.create_string_buffer(_SIGINFO_BYTES)
     wanted = _signal_set(mask)
     signo = _sigwaitinfo(ctypes.addressof(wanted), ctypes.addressof(information))
+    code = int.from_bytes(information.raw[_SI_CODE_OFFSET : _SI_CODE_OFFSET + 4], "little", signed=True)
     sender = int.from_bytes(information.raw[_SI_PID_OFFSET : _SI_PID_OFFSET + 4], "little")
-    return signo, sender
+    return signo, code == SI_USER and sender == 0

@@ -34,12 +34,11 @@ class Base:
         self.ids, self.proc, self.left_host_root = ids, proc, left_host_root
 
 
-def run(request: ForkRequest, channel: Channel, sources: list[int | None], base: Base, *, spare: bool) -> None:
+def run(request: ForkRequest, channel: Channel, sources: list[int | None], base: Base) -> None:
     """Be init. Called in the freshly cloned child; never returns.
 
     `sources` holds the opened sources of `request.run_mounts` when the forkserver has opened them (run by root), else
-    it is empty. `base` is what the template has made. A `spare` box waits for a run; `channel` leads to the template
-    until then.
+    it is empty. `base` is what the template has made.
     """
     try:
         process.close_all_but(
@@ -49,7 +48,7 @@ def run(request: ForkRequest, channel: Channel, sources: list[int | None], base:
         process.prctl(process.PR_SET_PDEATHSIG, process.SIGKILL)
         process.set_name(b"stockade-init")
         _build_box(request, sources, base)
-        _start_sandboxee(channel, spare=spare)
+        _start_sandboxee(channel, spare=request.spare)
     except BaseException as error:
         report(channel, error, "init")
     finally:
@@ -116,11 +115,11 @@ def _start_sandboxee(channel: Channel, *, spare: bool) -> None:
 def _reap_and_forward(sandboxee: int) -> None:
     """Reap everything that ends here; hand signals from outside on to the sandboxee; leave when it is gone."""
     while True:
-        signo, sender = signals.wait_for_signal(signals.ALL_SIGNALS)
+        signo, from_outside = signals.wait_for_signal(signals.ALL_SIGNALS)
         if signo == signals.SIGCHLD:
             if _reap(sandboxee):
                 os._exit(0)
-        elif sender == 0:  # from outside of the namespace: the programs inside cannot make init act
+        elif from_outside:  # the programs inside cannot make init act
             try:
                 os.kill(sandboxee, signo)
             except ProcessLookupError:

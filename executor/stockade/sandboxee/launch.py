@@ -78,15 +78,12 @@ def _touch() -> None:
 
 
 def _receive_launch(channel: Channel) -> tuple[Launch, list[int]]:
-    """Wait for the Launch; in a spare box, first for the connection of the run that it will belong to."""
-    while True:
-        payload, descriptors = channel.receive()
-        command = decode(Command, payload)
-        if command.launch is not None:
-            return command.launch, descriptors
-        if command.adopt is None or len(descriptors) != 1:
-            raise StepError("request", EINVAL, "", "something else than a Launch was sent")
-        channel.replace(descriptors[0])
+    """Wait for the Launch and its descriptors."""
+    payload, descriptors = channel.receive()
+    launch = decode(Command, payload).launch
+    if launch is None:
+        raise StepError("request", EINVAL, "", "something else than a Launch was sent")
+    return launch, descriptors
 
 
 def check_program(launch: Launch) -> CompiledProgram:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from stockade._proto.lean import Adopt, Command, ForkRequest, MountOperation, Reply, TemplatePlan
-from stockade._proto.wire import decode, encode
-from stockade.comms.channel import Channel, ChannelError
+from stockade._proto.lean import ForkRequest, MountOperation, TemplatePlan
+from stockade._proto.wire import decode
+from stockade.comms.channel import Channel
 from stockade.kernel import mount, process
 from stockade.sandboxee import identity, init, mounts
 from stockade.sandboxee.idmap import open_usable_source
@@ -38,7 +38,7 @@ def run(plan: TemplatePlan, control: Channel, first_run: Channel, forkserver: in
         report(first_run, error, "template")
         os._exit(1)
     try:
-        _Server(control, base).serve()
+        _serve(control, base)
         _drain()
     finally:
         os._exit(0)
@@ -93,83 +93,33 @@ def _ask_for_maps(control: Channel) -> None:
         raise StepError("id_map", 0, "", "the forkserver could not write the id maps")
 
 
-class _Server:
-    """Answers the requests of the forkserver: clones an init for each, or hands over a box that was built ahead."""
-
-    def __init__(self, control: Channel, base: init.Base) -> None:
-        self._control, self._base = control, base
-        self._spare: Channel | None = None
-        self._spare_payload = b""
-
-    def serve(self) -> None:
-        """Answer until the forkserver closes the connection."""
-        while True:
-            try:
-                payload, descriptors = self._control.receive()
-            except EOFError:
-                break
-            channel = Channel.from_descriptor(descriptors[0])
-            try:
-                if payload != self._spare_payload or not self._adopt_spare(channel):
-                    self._clone(payload, channel, descriptors[1:])
-            except Exception as error:
-                report(channel, error, "template")
-            channel.close()
-            for descriptor in descriptors[1:]:
-                os.close(descriptor)
-            self._prepare_spare(payload)
-        self._drop_spare()
-
-    def _clone(self, payload: bytes, channel: Channel, sources: list[int], *, spare: bool = False) -> None:
-        """Clone an init that builds the box which `payload`, a ForkRequest, asks for."""
-        request = decode(ForkRequest, payload)
-        assigned = assign_sources(request.run_mounts, sources)
-        shares_network = request.box is not None and request.box.shared_network
-        with Step("clone", "namespaces of the run"):
-            pid, pidfd = process.clone(RUN_NAMESPACES | (0 if shares_network else process.CLONE_NEWNET))
-        if pid == 0:
-            init.run(request, channel, assigned, self._base, spare=spare)
-        os.close(pidfd)
-
-    def _adopt_spare(self, channel: Channel) -> bool:
-        """Give the spare box to the run behind `channel`. False when there is none that works."""
-        spare, self._spare = self._spare, None
-        if spare is None:
-            return False
+def _serve(control: Channel, base: init.Base) -> None:
+    """Clone one init for each request, until the forkserver closes the connection."""
+    while True:
         try:
-            started, pidfds = spare.receive()
-            if decode(Reply, started).started is None:
-                return False
-            spare.send(encode(Command(adopt=Adopt())), [channel.fileno()])
-            channel.send(started, pidfds)
-            for descriptor in pidfds:
-                os.close(descriptor)
-        except (EOFError, ConnectionError, ChannelError):
-            return False
-        finally:
-            spare.close()
-        return True
-
-    def _prepare_spare(self, payload: bytes) -> None:
-        """Build a box ahead for the next request like this one, if that is asked for and there is none."""
-        if self._spare is not None and payload == self._spare_payload:
+            payload, descriptors = control.receive()
+        except EOFError:
             return
-        request = decode(ForkRequest, payload)
-        if not request.spare or any(mounts.is_bind(operation) for operation in request.run_mounts):
-            return
-        self._drop_spare()
-        ours, its = Channel.pair()
+        channel = Channel.from_descriptor(descriptors[0])
         try:
-            self._clone(payload, its, [], spare=True)
-            self._spare, self._spare_payload = ours, payload
-        except StepError:
-            ours.close()  # the next request will meet the same failure, and has somebody to tell
-        its.close()
+            _clone(payload, channel, descriptors[1:], base)
+        except Exception as error:
+            report(channel, error, "template")
+        channel.close()
+        for descriptor in descriptors[1:]:
+            os.close(descriptor)
 
-    def _drop_spare(self) -> None:
-        if self._spare is not None:
-            self._spare.close()
-            self._spare = None
+
+def _clone(payload: bytes, channel: Channel, sources: list[int], base: init.Base) -> None:
+    """Clone an init that builds the box which `payload`, a ForkRequest, asks for."""
+    request = decode(ForkRequest, payload)
+    assigned = assign_sources(request.run_mounts, sources)
+    shares_network = request.box is not None and request.box.shared_network
+    with Step("clone", "namespaces of the run"):
+        pid, pidfd = process.clone(RUN_NAMESPACES | (0 if shares_network else process.CLONE_NEWNET))
+    if pid == 0:
+        init.run(request, channel, assigned, base)
+    os.close(pidfd)
 
 
 def assign_sources(operations: list[MountOperation], descriptors: list[int]) -> list[int | None]:
