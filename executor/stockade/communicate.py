@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from stockade.monitor.outcome import Cause, KillReason
-from stockade.monitor.supervision import Supervision
+from stockade.monitor.supervision import INSIST_SECONDS, Supervision
 from stockade.streams import Streams
 
 _CHUNK = 65536
@@ -29,6 +29,9 @@ class Clocks:
         """End the run when a clock has run out; seconds until the next look, None for never."""
         waits = []
         if self._supervision.outcome is None:
+            if self._supervision.kill_reason is not None:
+                self._supervision.insist()
+                waits.append(INSIST_SECONDS)
             if self.wall_time is not None:
                 left = self._supervision.expire_wall_time(self.wall_time)
                 if left:
@@ -109,7 +112,7 @@ class Communication:
 
     def _nobody_writes(self) -> bool:
         """Whether nothing of the run is left that could write, or all of it stays stopped because a hook is stuck."""
-        return self._supervision.gone or self._supervision.hook_is_stuck()
+        return self._supervision.gone or self._supervision.is_abandoned()
 
     def _handle(self, poll: select.poll, descriptor: int) -> None:
         if descriptor == self._supervision.event:

@@ -187,7 +187,6 @@ class Process:
         if self._limits.wall_time is not None and allowed is not None:
             allowed = min(allowed, float(self._limits.wall_time))
         self._clocks.wall_time = allowed if allowed is not None else self._limits.value("wall_time")
-        self._limits = self._limits.tightened_by(Limits(wall_time=allowed))
         threading.Thread(target=self._keep_clocks, name="stockade-clock", daemon=True).start()
 
     @property
@@ -223,14 +222,14 @@ class Process:
         if self._supervision.outcome is None:
             self.kill()
         # The clocks go on: the thread that sees the end may be inside a hook.
-        while not self._supervision.hook_is_stuck():
+        while not self._supervision.is_abandoned():
             if self._supervision.wait(self._clocks.check(), for_end=True):
                 break
         self.release()
 
     def release(self) -> None:
         """Close every descriptor of ours. What is left of a run after its verdict is cleaned up without waiting."""
-        self._streams.finish_relays(at_once=self._supervision.hook_is_stuck())
+        self._streams.finish_relays(at_once=self._supervision.is_abandoned())
         for file in (self.stdin, self.stdout, self.stderr):
             if file is not None:
                 _close_quietly(file)
@@ -245,8 +244,10 @@ class Process:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None:
-            if self.stdin is not None:
-                _close_quietly(self.stdin)
+            # As in subprocess: a program that writes what nobody reads must not hold us up.
+            for file in (self.stdout, self.stderr, self.stdin):
+                if file is not None:
+                    _close_quietly(file)
             self._supervision.wait()
         self.close()
 

@@ -14,7 +14,7 @@ import pytest
 
 import stockade.executor
 from policy.bpf_kernel import run_under
-from stockade import Executor, Policy, PolicyBuilder, PolicyError, SetupError, Status, Syscall, Verdict, Violation
+from stockade import Executor, PolicyBuilder, PolicyError, SetupError, Status, Syscall, Verdict, Violation
 from stockade.kernel.architectures import X32_BIT, X86_64, native
 from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
 from stockade.policy.bpf.instructions import RET_K, Instruction, encode
@@ -28,7 +28,6 @@ from support.attacks import (
     attack_program,
     descendants,
     open_wide,
-    run_script,
     small,
     succeeds,
     unsandboxed,
@@ -324,9 +323,7 @@ process.wait()
 
 
 @pytest.mark.attack("A24")
-def test_without_its_monitor_a_traced_call_is_never_let_through(
-    attack: Attempt, abi: Path, public_tmp: Path
-) -> None:
+def test_without_its_monitor_a_traced_call_is_never_let_through(attack: Attempt, abi: Path, public_tmp: Path) -> None:
     policy = small(abi).trace("getppid", "decide").build()
     program = policy.compile()
     calls = [(native().number("getppid"), ()), (native().number("exit_group"), (0,))]

@@ -78,9 +78,7 @@ def _is_open(number: int) -> bool:
 
 
 @pytest.mark.attack("D2")
-def test_an_inheritable_directory_does_not_reach_the_program(
-    attack: Attempt, descriptors: Path, secret: Path
-) -> None:
+def test_an_inheritable_directory_does_not_reach_the_program(attack: Attempt, descriptors: Path, secret: Path) -> None:
     directory = os.open(secret.parent, os.O_RDONLY | os.O_DIRECTORY)
     os.set_inheritable(directory, True)
     try:

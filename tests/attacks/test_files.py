@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from stockade import Executor, PolicyBuilder, PolicyError
+from stockade import Executor, PolicyError
 from support.attacks import (
     Attempt,
     assert_allowed,
@@ -101,7 +100,9 @@ if uid:
     Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
 """
 
-READ_ONLY_WITH_SUBMOUNT = OWN_MOUNTS + """
+READ_ONLY_WITH_SUBMOUNT = (
+    OWN_MOUNTS
+    + """
 from stockade import Executor, PolicyBuilder
 program, top, other = sys.argv[1:]
 mount(None, "/", None, MS_REC | MS_PRIVATE)
@@ -123,6 +124,7 @@ result = Executor(builder.build()).run([program, "read", inner], text=True)
 print(result.status.name, result.stdout.strip())
 print(Path(inner).read_text())
 """
+)
 
 
 @pytest.mark.attack("F9")
@@ -135,7 +137,9 @@ def test_a_read_only_directory_is_read_only_all_the_way_down(attack: Attempt, fi
     assert said[1:] == ["OK refused with errno 30", "OK succeeded", "original"]
 
 
-PROPAGATION = OWN_MOUNTS + """
+PROPAGATION = (
+    OWN_MOUNTS
+    + """
 from stockade import Executor, PIPE, PolicyBuilder
 program, top, point = sys.argv[1:]
 mount(None, "/", None, MS_REC | MS_SHARED)
@@ -155,13 +159,15 @@ print("control", table() != before)
 checked(libc.umount2(os.fsencode(point), 2), "umount")
 before = table()
 
-builder = PolicyBuilder().danger_default_allow_all().add_file(program).add_directory(top).add_directory(point, writable=True)
-policy = builder.add_proc().add_tmpfs("/tmp").add_dev().build()
+builder = PolicyBuilder().danger_default_allow_all().add_file(program).add_directory(top)
+policy = builder.add_directory(point, writable=True).add_proc().add_tmpfs("/tmp").add_dev().build()
 with Executor(policy).start([program, "hold"], stdin=PIPE, stdout=PIPE) as process:
     process.stdout.readline()
     print("during", table() == before)
+    process.communicate()
 print("after", table() == before, process.result.status.name)
 """
+)
 
 
 @pytest.mark.attack("F10")
@@ -178,7 +184,9 @@ def test_no_mount_of_a_box_arrives_on_a_shared_host(attack: Attempt, files: Path
 @pytest.mark.attack("F10")
 @pytest.mark.parametrize(("what", "syscall"), [("mount", "mount"), ("remount", "mount"), ("umount", "umount2")])
 def test_the_program_cannot_mount(attack: Attempt, files: Path, public_tmp: Path, what: str, syscall: str) -> None:
-    script = OWN_MOUNTS + """
+    script = (
+        OWN_MOUNTS
+        + """
 mount(None, "/", None, MS_REC | MS_PRIVATE)
 program, what, point = sys.argv[1:]
 mount("none", point, "tmpfs", 0)
@@ -188,6 +196,7 @@ calls = {"mount": lambda: libc.mount(b"none", os.fsencode(point), b"tmpfs", 0, N
          "umount": lambda: libc.umount2(os.fsencode(point), 2)}
 print(calls[what]())
 """
+    )
     attack.control(run_script(script, files, what, public_tmp).stdout == "0\n", "nobody may mount")
     policy = open_wide(files).add_tmpfs("/tmp").add_directory(public_tmp).build()
     target = "/tmp" if what != "remount" else str(public_tmp)

@@ -153,7 +153,8 @@ def test_a_set_uid_program_gains_nothing(attack: Attempt, namespaces: Path, publ
     attack.control(done.stdout == "65534 0\n", "the file system ignores the set-uid bit")
     policy = open_wide(namespaces).add_file(program).build()
     for executor in (Executor(policy), without_rules(policy)):
-        for argv in ([program, "ids"], [namespaces, "exec-ids", program]):
+        commands: tuple[list[str | Path], ...] = ([program, "ids"], [namespaces, "exec-ids", program])
+        for argv in commands:
             result = executor.run(argv, text=True)
             assert result.returncode == 0
             real, effective = result.stdout.split()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stockade import Executor, Limits, Policy, PolicyBuilder, PolicyError, Result, SetupError, Status, UnsupportedError
-from support.attacks import Attempt, assert_killed, attack_program, open_wide, run_script, small, succeeds, unsandboxed
+from support.attacks import Attempt, open_wide, run_script, small, succeeds, unsandboxed
 
 ECHO = r"""
 #include <stdio.h>
@@ -22,8 +19,10 @@ extern char **environ;
 int main(int argc, char **argv) {
     char text[4096];
     int used = 0;
-    for (char **each = argv; *each; each++) used += snprintf(text + used, sizeof text - used, "argument %s\n", *each);
-    for (char **each = environ; *each; each++) used += snprintf(text + used, sizeof text - used, "variable %s\n", *each);
+    for (char **each = argv; *each; each++)
+        used += snprintf(text + used, sizeof text - used, "argument %s\n", *each);
+    for (char **each = environ; *each; each++)
+        used += snprintf(text + used, sizeof text - used, "variable %s\n", *each);
     return write(1, text, used) != used;
 }
 """
@@ -85,7 +84,12 @@ WRONG = {
     "wall_tme": 'schema_version: 1 limits { wall_tme: "5s" }',
 }
 MEANT = {
-    "syscals": "syscalls", "grups": "groups", "raed": "read", "getpidd": "getpid", "KIL": "KILL", "limts": "limits",
+    "syscals": "syscalls",
+    "grups": "groups",
+    "raed": "read",
+    "getpidd": "getpid",
+    "KIL": "KILL",
+    "limts": "limits",
     "wall_tme": "wall_time",
 }
 
@@ -151,9 +155,7 @@ except UnsupportedError as error:
         ("max_cgroup_namespaces", "namespaces"),
     ],
 )
-def test_a_host_without_namespaces_is_refused_with_the_knob(
-    attack: Attempt, echo: Path, knob: str, layer: str
-) -> None:
+def test_a_host_without_namespaces_is_refused_with_the_knob(attack: Attempt, echo: Path, knob: str, layer: str) -> None:
     attack.control(run_script(NO_NAMESPACES, echo, "-").stdout == "ran OK\n", "user namespaces cannot be nested")
     said = run_script(NO_NAMESPACES, echo, knob).stdout.splitlines()
     assert said[0] == f"unsupported {layer}"
@@ -231,8 +233,19 @@ PRELOADED = """
 __attribute__((constructor)) static void loaded(void) { if (write(1, "preloaded\\n", 10) < 0) _exit(1); }
 """
 VARIABLES = (
-    "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PYTHONPATH", "PYTHONSTARTUP", "GCONV_PATH", "BASH_ENV", "ENV",
-    "NODE_OPTIONS", "AWS_SECRET_ACCESS_KEY", "PATH", "HOME", "LANG",
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "LD_AUDIT",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "GCONV_PATH",
+    "BASH_ENV",
+    "ENV",
+    "NODE_OPTIONS",
+    "AWS_SECRET_ACCESS_KEY",
+    "PATH",
+    "HOME",
+    "LANG",
 )
 
 

@@ -95,7 +95,9 @@ def test_nothing_of_much_output_is_lost(stockade: CommandLine) -> None:
 
 
 def test_output_and_errors_stay_in_order(stockade: CommandLine) -> None:
-    with terminal(stockade, SHELL, "-c", "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo out $i; echo err $i >&2; done") as it:
+    with terminal(
+        stockade, SHELL, "-c", "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo out $i; echo err $i >&2; done"
+    ) as it:
         expected = b"".join(b"out %d\nerr %d\n" % (number, number) for number in range(1, 301))
         assert it.finish() == (expected, 0)
 

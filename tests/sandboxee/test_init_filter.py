@@ -11,7 +11,16 @@ from stockade.policy.bpf.validate import validate
 from stockade.sandboxee.init_filter import init_filter
 
 ALLOWED = {
-    "rt_sigtimedwait", "wait4", "kill", "exit_group", "close", "rt_sigreturn", "brk", "munmap", "mremap", "futex",
+    "rt_sigtimedwait",
+    "wait4",
+    "kill",
+    "exit_group",
+    "close",
+    "rt_sigreturn",
+    "brk",
+    "munmap",
+    "mremap",
+    "futex",
 }
 ALLOW, KILL_PROCESS = 0x7FFF0000, 0x80000000
 BOTH = pytest.mark.parametrize("architecture", [X86_64, AARCH64], ids=lambda architecture: architecture.name)

@@ -103,7 +103,8 @@ def test_a_device_on_an_ordinary_mount_is_dead(top: Path) -> None:
 tree = build(M(kind=M.BIND_FILE, source="/dev/null", target="/null"))
 assert "nodev" in options(tree, "/null")
 assert write(tree, "/null") in (13, 30)
-assert failure(lambda: build(M(kind=M.BIND_FILE, source=f"{top}/source/file", target="/x", device=True)))[0] == "open_source"
+ordinary = M(kind=M.BIND_FILE, source=f"{top}/source/file", target="/x", device=True)
+assert failure(lambda: build(ordinary))[0] == "open_source"
 """,
         top,
     )

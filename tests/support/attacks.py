@@ -20,10 +20,10 @@ import pytest
 from stockade import Executor, Policy, PolicyBuilder, Result, Status, Violation
 from stockade._proto.lean import CompiledProgram
 from stockade.kernel.architectures import native
-from stockade.policy.bpf.instructions import JEQ, JMP, LOAD_WORD, RET_K, Instruction, encode, high_word, low_word
-from stockade.policy.verdicts import DATA_FREE_EXEC
 from stockade.kernel.process import PR_SET_CHILD_SUBREAPER, prctl
 from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE, SECCOMP_RET_ALLOW, SECCOMP_RET_TRACE
+from stockade.policy.bpf.instructions import JEQ, JMP, LOAD_WORD, RET_K, Instruction, encode, high_word, low_word
+from stockade.policy.verdicts import DATA_FREE_EXEC
 from stockade.sandboxee.launch import program_digest
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "attacks" / "programs"
@@ -73,7 +73,7 @@ def run_script(source: str, *arguments: str | Path, **options: Any) -> subproces
     """Run Python source in a process of its own, with this interpreter and the same modules in reach."""
     path = os.pathsep.join(entry for entry in sys.path if entry)
     done = subprocess.run(
-        [sys.executable, "-c", source, *map(os.fspath, arguments)],
+        [sys.executable, "-c", source, *(os.fspath(argument) for argument in arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -199,11 +199,6 @@ def descendants(pid: int) -> list[int]:
         level = [child for child, parent in tree.items() if parent in level]
         found += level
     return found
-
-
-def forked(pid: int) -> list[int]:
-    """Pidfds of the processes below `pid`."""
-    return [os.pidfd_open(child) for child in descendants(pid)]
 
 
 class Adopter:

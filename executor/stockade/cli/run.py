@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from stockade.cli.interrupts import Interrupted, interruptible
 from stockade.cli.output import say, width
-from stockade.cli.run_options import COMMAND, DEFAULT_PROFILE, RunOptions, parse
+from stockade.cli.run_options import DEFAULT_PROFILE, RunOptions, parse
+from stockade.cli.run_words import COMMAND
 
 if TYPE_CHECKING:
     from stockade.cli.json_result import JsonResult

@@ -1,4 +1,4 @@
-"""The options of `stockade run`."""
+"""What the command line of `stockade run` says, checked."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
 
-from stockade.cli.help import RUN_DESCRIPTION, RUN_EPILOG
-from stockade.cli.output import print_out
-from stockade.cli.usage import UsageError, did_you_mean
+from stockade.cli.run_words import COMMAND, read_words
+from stockade.cli.usage import UsageError
 from stockade.errors import PolicyError
 from stockade.limits import Limits
 
-COMMAND = "stockade run"
 DEFAULT_PROFILE = "default"
 # Option → limit of `stockade.Limits`.
 LIMIT_OPTIONS = {
@@ -64,12 +61,9 @@ class RunOptions:
 
 def parse(arguments: Sequence[str]) -> RunOptions | None:
     """Read a command line; None when help was asked for and printed. Raises UsageError."""
-    parser, actions = _parser()
-    options, command = _split(arguments, {name: action for action in actions for name in action.option_strings})
-    if "--help" in options or "-h" in options:
-        print_out(parser.format_help())
+    found, command = read_words(arguments)
+    if found is None:
         return None
-    found = parser.parse_args(options)
     if not command or not command[0]:
         raise UsageError(COMMAND, "the program to run is missing")
     if found.policy is not None and found.profile is not None:
@@ -90,110 +84,6 @@ def parse(arguments: Sequence[str]) -> RunOptions | None:
         debug=found.debug,
         fail_on_violation=found.fail_on_violation,
     )
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(COMMAND, message.removeprefix("argument "))
-
-
-class _AppendWithOption(argparse.Action):
-    """Collects (option, value), so that --ro and --rw stay in the order in which they were given."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        setattr(namespace, self.dest, [*getattr(namespace, self.dest), (option_string, values)])
-
-
-def _parser() -> tuple[argparse.ArgumentParser, list[argparse.Action]]:
-    parser = _Parser(
-        prog=COMMAND,
-        usage="stockade run [OPTION ...] [--] PROGRAM [ARG ...]",
-        description=RUN_DESCRIPTION,
-        epilog=RUN_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=False,
-        allow_abbrev=False,
-    )
-    group = parser.add_argument_group("options")
-    add = group.add_argument
-    actions = [
-        add("--policy", metavar="FILE", help="text policy to run under"),
-        add("--profile", metavar="NAME", help="ready-made policy to run under"),
-        *(
-            add(name, metavar="PATH[:INSIDE]", dest="mounts", action=_AppendWithOption, default=[], help=text)
-            for name, text in (
-                ("--ro", "show a file or directory, read-only, at the same place or at INSIDE; may be repeated"),
-                ("--rw", "the same, writable; programs in it cannot be executed"),
-            )
-        ),
-        add(
-            "--env",
-            metavar="NAME[=VALUE]",
-            action="append",
-            default=[],
-            help="set a variable, or take over your own; may be repeated",
-        ),
-        add("--cwd", metavar="DIR", help="working directory in the box; your own if it is shown there, else /"),
-        add("--timeout", metavar="TIME", help="end the run after this time: 5s, 500ms, 2m; seconds without a unit"),
-        add("--open-files", metavar="N", help="highest number of open files of a process"),
-        add("--processes", metavar="N", help="highest number of processes and threads in the box"),
-        add("--file-size", metavar="SIZE", help="largest file that may be written: 64M, 1.5GiB"),
-        add("--address-space", metavar="SIZE", help="largest address space of a process"),
-        add(
-            "--mode",
-            choices=("enforce", "refuse"),
-            default="enforce",
-            help="at a breach end the run (enforce, as without this option), or answer EPERM and go on (refuse)",
-        ),
-        add("--json", metavar="FILE|fd:N", help="write the result as JSON to a file or an open descriptor"),
-        add("--stdin", choices=("none",), help="give the program an empty standard input"),
-        add(
-            "--fail-on-violation",
-            action="store_true",
-            help="exit with 159 in mode refuse, too, when calls were refused",
-        ),
-        add("--quiet", action="store_true", help="do not say that the default profile applies"),
-        add("--no-report", action="store_true", help="do not explain on standard error how the run ended"),
-        add("--debug", action="store_true", help="print the plan of mounts first, and the report in any case"),
-        add("-h", "--help", action="store_true", help="show this and exit"),
-    ]
-    return parser, actions
-
-
-def _split(arguments: Sequence[str], known: Mapping[str, argparse.Action]) -> tuple[list[str], list[str]]:
-    """Split into options, each as one word ("--cwd=/x"), and the command, which begins at the first other word."""
-    options: list[str] = []
-    seen: set[str] = set()
-    words = iter(range(len(arguments)))
-    for index in words:
-        word = arguments[index]
-        if word == "--":
-            return options, list(arguments[index + 1 :])
-        if not word.startswith("-") or word == "-":
-            return options, list(arguments[index:])
-        name, equals, _ = word.partition("=")
-        action = known.get(name)
-        if action is None:
-            raise UsageError(COMMAND, f"unknown option {name!r}{did_you_mean(name, known)}")
-        if name in seen and action.default != []:
-            raise UsageError(COMMAND, f"{name} is given twice")
-        seen.add(name)
-        if action.nargs == 0 or equals:
-            options.append(word)
-            continue
-        following = next(words, None)
-        if following is None:
-            raise UsageError(
-                COMMAND, f"{name} needs a value: {name} {action.metavar or '|'.join(action.choices or ())}"
-            )
-        options.append(f"{name}={arguments[following]}")
-    return options, []
 
 
 def _mount(option: str, text: str) -> MountOption:

@@ -37,6 +37,7 @@ class Machine:
     def __init__(self, supervision: Supervision) -> None:
         self._supervision = supervision
         self._job = supervision.job
+        supervision.on_lost = self._events_lost
         self._log = ViolationLog(time.monotonic())
         self._logged: dict[str, report_pb2.LoggedCall] = {}
         self._advisory: dict[str, None] = {}
@@ -89,6 +90,11 @@ class Machine:
     def failed(self, what: str) -> None:
         """We failed ourselves."""
         self._supervision.kill_tree()
+        self._supervision.announce(outcome=self._finish(Outcome(Status.INTERNAL_ERROR, internal=what), None))
+
+    def _events_lost(self) -> None:
+        """The run was killed, and its end was not reported to us."""
+        what = "another part of this process waits for any child (os.wait()) and took what was meant for the monitor"
         self._supervision.announce(outcome=self._finish(Outcome(Status.INTERNAL_ERROR, internal=what), None))
 
     # Decisions.

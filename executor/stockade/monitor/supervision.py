@@ -14,6 +14,9 @@ from stockade.monitor.hooks import Hooks
 from stockade.monitor.outcome import Cause, KillReason, Outcome, Status
 from stockade.monitor.readback import Readback
 
+# How often a killed run that has not ended is killed again, and after how long it is given up.
+INSIST_SECONDS, GIVE_UP_SECONDS = 0.1, 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -50,6 +53,9 @@ class Supervision:
         self.hook_since = 0.0
         self._hook_overrun: Callable[[], None] | None = None
         self._hook_timed_out = False
+        self.on_lost: Callable[[], None] | None = None
+        self._insisting_since = 0.0
+        self._given_up = False
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._init = -1
@@ -77,9 +83,12 @@ class Supervision:
                     if descriptor >= 0:
                         os.close(descriptor)
                 self._init = self._sandboxee = -1
-            if self._event_open:
-                os.eventfd_write(self.event, 1)
-            self._changed.notify_all()
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._event_open:
+            os.eventfd_write(self.event, 1)
+        self._changed.notify_all()
 
     def begin_hook(self, overrun: Callable[[], None]) -> None:
         """A hook is about to run; `overrun` records that it took too long, in the thread that notices."""
@@ -92,10 +101,10 @@ class Supervision:
             self.hook_since = 0.0
             return self._hook_timed_out
 
-    def hook_is_stuck(self) -> bool:
-        """Whether the following thread is still inside a hook that has taken too long."""
+    def is_abandoned(self) -> bool:
+        """Whether the following thread is left to itself: inside a hook that takes too long, or waiting in vain."""
         with self._lock:
-            return self._hook_timed_out and self.hook_since > 0
+            return self._given_up or (self._hook_timed_out and self.hook_since > 0)
 
     # What the waiting threads ask.
 
@@ -112,6 +121,7 @@ class Supervision:
         with self._lock:
             if self.outcome is None and self.kill_reason is None:
                 self.kill_reason = reason
+                self._wake()
             if not self.gone:
                 if self._init >= 0:
                     self._send(self._init, SIGKILL)
@@ -142,13 +152,40 @@ class Supervision:
     def wait(self, timeout: float | None = None, *, for_start: bool = False, for_end: bool = False) -> bool:
         """Wait for the verdict (or the start, or until nothing is left). False when `timeout` seconds pass before."""
 
-        def reached() -> bool:
-            if for_start and self.started:
-                return True
-            return self.gone if for_end else self.outcome is not None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            with self._changed:
+                ended = self.gone or self._given_up if for_end else self.outcome is not None
+                if ended or (for_start and self.started):
+                    return True
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                killed = self.kill_reason is not None or (for_end and self.outcome is not None)
+                pauses = [*([] if left is None else [left]), *([INSIST_SECONDS] if killed else [])]
+                self._changed.wait(min(pauses) if pauses else None)
+            if killed:
+                self.insist()
 
-        with self._changed:
-            return self._changed.wait_for(reached, timeout)
+    def insist(self) -> None:
+        """Kill again what was killed and has not ended, and give it up when it does not end for some seconds.
+
+        That happens only when another thread of this process waits for any child (`os.wait()`): the kernel tells it of
+        stops and ends that were meant for the thread that follows the run, and a task whose stop nobody answers stays.
+        """
+        with self._lock:
+            if self.gone or self._given_up:
+                return
+            self._insisting_since = self._insisting_since or time.monotonic()
+            for pidfd in (self._sandboxee, self._init):
+                if pidfd >= 0:
+                    self._send(pidfd, SIGKILL)
+            if time.monotonic() - self._insisting_since < GIVE_UP_SECONDS:
+                return
+            self._given_up = True
+            self._wake()
+        if self.on_lost is not None:
+            self.on_lost()
 
     def close_event(self) -> None:
         """The waiting side needs the descriptor no longer."""
