@@ -174,6 +174,6 @@ def _amount(name: str, value: object) -> float | int:
 
 
 def _whole(value: float) -> int:
-    if value != int(value):
+    if not math.isfinite(value) or value != int(value):
         raise ValueError(f"{value!r} is no whole number of bytes")
     return int(value)

@@ -92,7 +92,7 @@ class Result(subprocess.CompletedProcess[Any]):
     @property
     def violations(self) -> tuple[Violation, ...]:
         """What the policy refused, in order of first occurrence; repetitions are counted in `count`."""
-        if not self._explained:
+        if self._outcome.violations and not self._explained:
             self._explained = True
             self._explain_violations()
         return tuple(self._outcome.violations)

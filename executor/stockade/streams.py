@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 import subprocess
 import threading
@@ -20,6 +21,7 @@ INHERIT: Final = -4
 Stream = int | IO[Any] | None
 
 _CHUNK = 65536
+_BACKGROUND_PAUSE = 500  # milliseconds
 _PIPE_BUFFER = 65536
 
 
@@ -32,8 +34,6 @@ class Relay(threading.Thread):
         self._stop_reader, self._stop_writer = os.pipe()
 
     def run(self) -> None:
-        import select
-
         poll = select.poll()
         poll.register(self._source, select.POLLIN)
         poll.register(self._stop_reader, select.POLLIN)
@@ -42,6 +42,11 @@ class Relay(threading.Thread):
                 ready = [descriptor for descriptor, _ in poll.poll()]
                 if self._source not in ready:
                     return
+                if _in_background(self._source):
+                    # Reading would stop this process (SIGTTIN). Look again when it may be in the foreground.
+                    if self._stopped_within(_BACKGROUND_PAUSE):
+                        return
+                    continue
                 data = os.read(self._source, _CHUNK)
                 if not data:
                     return
@@ -51,6 +56,11 @@ class Relay(threading.Thread):
             return  # the other side is gone; the run itself goes on
         finally:
             self._close()
+
+    def _stopped_within(self, milliseconds: int) -> bool:
+        poll = select.poll()
+        poll.register(self._stop_reader, select.POLLIN)
+        return bool(poll.poll(milliseconds))
 
     def _close(self) -> None:
         os.close(self._target if self._close_target else self._source)
@@ -64,6 +74,14 @@ class Relay(threading.Thread):
         """Close what a relay that was never started holds."""
         self._close()
         self.stop()
+
+
+def _in_background(descriptor: int) -> bool:
+    """Whether `descriptor` is our terminal, and another process group has it."""
+    try:
+        return os.tcgetpgrp(descriptor) != os.getpgrp()
+    except OSError:
+        return False  # no terminal, or not ours: reading it stops nobody
 
 
 class Streams:

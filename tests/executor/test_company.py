@@ -92,7 +92,11 @@ def test_the_user_s_own_children_are_never_reaped(executor: Executor, program: P
         list(pool.map(lambda _: one_run(executor, program, "x"), range(8)))
         popen = subprocess.Popen([sys.executable, "-c", "raise SystemExit(22)"])
         list(pool.map(lambda _: one_run(executor, program, "x"), range(8)))
-    for number, pid in [*zip((11, 12), before, strict=True), (13, during), *zip(range(14, 22), in_threads, strict=True)]:
+    for number, pid in [
+        *zip((11, 12), before, strict=True),
+        (13, during),
+        *zip(range(14, 22), in_threads, strict=True),
+    ]:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == number
     assert popen.wait() == 22
 

@@ -128,9 +128,7 @@ def test_files_as_streams(program: Path, executor: Executor, as_file: bool) -> N
             source.write(b"from a file")
             source.seek(0)
             give: Callable[[IO[bytes]], Any] = (lambda file: file) if as_file else (lambda file: file.fileno())
-            done = run(
-                [program, "cat", "out=!", "err=?"], stdin=give(source), stdout=give(out), stderr=give(err)
-            )
+            done = run([program, "cat", "out=!", "err=?"], stdin=give(source), stdout=give(out), stderr=give(err))
             out.seek(0)
             err.seek(0)
             return done.returncode, done.stdout, done.stderr, out.read(), err.read()

@@ -101,7 +101,9 @@ def test_a_file_that_grows_too_large(compile_c: CCompiler) -> None:
 
 
 def test_address_space(compile_c: CCompiler) -> None:
-    body = 'void *m = mmap(0, 1 << 30, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0); say(m == MAP_FAILED ? "no" : "yes");'
+    body = (
+        'void *m = mmap(0, 1 << 30, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0); say(m == MAP_FAILED ? "no" : "yes");'
+    )
     program = main_program(compile_c, body)
     assert run(program, address_space="100M").stdout == "no"
     assert run(program, address_space="2G").stdout == "yes"

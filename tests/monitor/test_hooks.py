@@ -94,7 +94,9 @@ class RaisesInStr(Exception):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("odd"), KeyError(1), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), RaisesInStr()], ids=repr
+    "error",
+    [ValueError("odd"), KeyError(1), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), RaisesInStr()],
+    ids=repr,
 )
 def test_a_hook_that_raises_denies(program: Path, error: BaseException) -> None:
     def hook(call: Syscall) -> Verdict:
@@ -108,7 +110,9 @@ def test_a_hook_that_raises_denies(program: Path, error: BaseException) -> None:
 
 
 @pytest.mark.parametrize(
-    "nonsense", [None, True, 0, 1, -1, "allow", Verdict, Verdict.errno, [], object(), RaisesInRepr()], ids=lambda x: type(x).__name__
+    "nonsense",
+    [None, True, 0, 1, -1, "allow", Verdict, Verdict.errno, [], object(), RaisesInRepr()],
+    ids=lambda x: type(x).__name__,
 )
 def test_a_hook_that_answers_nonsense_denies(program: Path, nonsense: Any) -> None:
     result = decide(program, lambda call: nonsense)

@@ -29,8 +29,14 @@ CASES = {
     "kill with a signal": ("kill", "kill(-9999, SIGTERM)"),
     "fork": ("clone", "if (raw(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0) == 0) _exit(0)"),
     "executable memory": ("mmap", "mmap(0, 4096, PROT_READ|PROT_EXEC, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0)"),
-    "writable executable memory": ("mmap", "mmap(0, 4096, PROT_READ|PROT_WRITE|PROT_EXEC, MAP_SHARED|MAP_ANONYMOUS, -1, 0)"),
-    "executable protection": ("mprotect", "mprotect((void *)((long)main & -4096), 4096, PROT_READ|PROT_WRITE|PROT_EXEC)"),
+    "writable executable memory": (
+        "mmap",
+        "mmap(0, 4096, PROT_READ|PROT_WRITE|PROT_EXEC, MAP_SHARED|MAP_ANONYMOUS, -1, 0)",
+    ),
+    "executable protection": (
+        "mprotect",
+        "mprotect((void *)((long)main & -4096), 4096, PROT_READ|PROT_WRITE|PROT_EXEC)",
+    ),
     "futex": ("futex", "int f = 0; raw(SYS_futex, (long)&f, 1 | 128, 1, 0, 0, 0)"),
     "futex priority": ("futex", "int f = 0; raw(SYS_futex, (long)&f, 8 | 128, 0, 0, 0, 0)"),
     "sysinfo": ("sysinfo", "char b[512]; raw(SYS_sysinfo, (long)b, 0, 0, 0, 0, 0)"),
@@ -44,7 +50,10 @@ CASES = {
     "signal handler": ("rt_sigaction", "signal(SIGUSR1, SIG_IGN)"),
     "clock": ("clock_gettime", "struct timespec t; raw(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&t, 0, 0, 0, 0)"),
     "wait": ("wait4", "raw(SYS_wait4, -1, 0, WNOHANG, 0, 0, 0)"),
-    "attributes": ("newfstatat", 'char b[256]; raw(SYS_newfstatat, AT_FDCWD, (long)"/", (long)b, AT_SYMLINK_NOFOLLOW, 0, 0)'),
+    "attributes": (
+        "newfstatat",
+        'char b[256]; raw(SYS_newfstatat, AT_FDCWD, (long)"/", (long)b, AT_SYMLINK_NOFOLLOW, 0, 0)',
+    ),
     "access": ("access", 'raw(SYS_access, (long)"/", R_OK, 0, 0, 0, 0)'),
     "epoll": ("epoll_create1", "raw(SYS_epoll_create1, 0, 0, 0, 0, 0, 0)"),
     "dup": ("dup3", "dup3(1, 50, O_CLOEXEC)"),

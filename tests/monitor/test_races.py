@@ -39,7 +39,8 @@ TREES = {
     "after exec in a child": f'if (argc < 2 && fork()) pause(); if (argc < 2) execl(argv[0], argv[0], "x", (char *)0); {VIOLATE}',
     "a thread": "pthread_t t; pthread_create(&t, 0, violate, 0); pause();",
     "a thread whose leader has ended": "pthread_t t; pthread_create(&t, 0, violate_after_leader, 0); pthread_exit(0);",
-    "a thread that has called exec": "pthread_t t; if (argc < 2) { pthread_create(&t, 0, again, argv[0]); pause(); }" + VIOLATE,
+    "a thread that has called exec": "pthread_t t; if (argc < 2) { pthread_create(&t, 0, again, argv[0]); pause(); }"
+    + VIOLATE,
     "a thread of a child": "pthread_t t; if (fork()) pause(); pthread_create(&t, 0, violate, 0); pause();",
 }
 THREADS = f"""
@@ -137,7 +138,9 @@ def test_a_violation_that_races_with_exit_group_never_takes_effect(compile_c: CC
 @pytest.mark.slow
 def test_two_violations_at_once_are_one_verdict(compile_c: CCompiler) -> None:
     body = "pthread_t t; pthread_create(&t, 0, rush, 0); go = 1; raw(SYS_getppid, 0, 0, 0, 0, 0, 0); for (;;);"
-    before = "static volatile int go;\nstatic void *rush(void *n) { while (!go); raw(SYS_getppid, 0,0,0,0,0,0); for (;;); }"
+    before = (
+        "static volatile int go;\nstatic void *rush(void *n) { while (!go); raw(SYS_getppid, 0,0,0,0,0,0); for (;;); }"
+    )
     program = main_program(compile_c, body, before=before)
     executor = lenient(program)
     for _ in range(30):

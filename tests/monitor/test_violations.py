@@ -71,7 +71,7 @@ def test_the_same_call_is_made_where_a_rule_allows_it(caller: Path) -> None:
     assert not allowed.violations
     neighbour = one_violation(executor.run([caller, "41", "1", "1", "0"]))
     assert neighbour.syscall == "socket"
-    assert neighbour.nearest_rule.rule.startswith("rules { syscall: \"socket\"")
+    assert neighbour.nearest_rule.rule.startswith('rules { syscall: "socket"')
     assert "AF_INET" in neighbour.nearest_rule.difference
     assert "AF_UNIX" in neighbour.nearest_rule.difference
 
@@ -135,7 +135,9 @@ def test_code_outside_of_every_file_is_named_anonymous(compile_c: CCompiler) -> 
 
 
 def test_strings_and_descriptors_are_decoded(compile_c: CCompiler) -> None:
-    program = main_program(compile_c, 'raw(SYS_openat, AT_FDCWD, (long)"/etc/\\x1b[2Jpasswd", O_RDWR|O_CREAT, 0600, 0, 0);')
+    program = main_program(
+        compile_c, 'raw(SYS_openat, AT_FDCWD, (long)"/etc/\\x1b[2Jpasswd", O_RDWR|O_CREAT, 0600, 0, 0);'
+    )
     violation = one_violation(Executor(static_builder(program).build()).run([program]))
     texts = [argument.text for argument in violation.arguments]
     assert "O_RDWR|O_CREAT" in texts[2]

@@ -188,7 +188,9 @@ def test_a_signal_number_nine_is_kill(executor: Executor, program: Path) -> None
 
 
 def test_kill_ends_the_whole_box(compile_c: CCompiler) -> None:
-    program = main_program(compile_c, 'if (fork() == 0) { setsid(); if (fork()) _exit(0); say("up"); pause(); } pause();')
+    program = main_program(
+        compile_c, 'if (fork() == 0) { setsid(); if (fork()) _exit(0); say("up"); pause(); } pause();'
+    )
     reader, writer = os.pipe()
     with Executor(everything_builder(program).build()).start([program], stdout=PIPE, pass_fds=[writer]) as process:
         os.close(writer)

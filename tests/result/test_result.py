@@ -51,7 +51,14 @@ def test_layers_are_what_the_program_itself_sees(looker: Path, privileged: bool)
     inside = dict(line.split(" ")[1:] for line in lines if line.startswith("ns "))
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     found = layers(result)
-    for short, name in (("user", "user"), ("mnt", "mount"), ("pid", "pid"), ("net", "network"), ("ipc", "ipc"), ("uts", "uts")):
+    for short, name in (
+        ("user", "user"),
+        ("mnt", "mount"),
+        ("pid", "pid"),
+        ("net", "network"),
+        ("ipc", "ipc"),
+        ("uts", "uts"),
+    ):
         layer = found[f"{name} namespace"]
         assert layer.state == Layer.IN_FORCE
         assert layer.detail.startswith(inside[short])

@@ -56,7 +56,9 @@ def everything_builder(program: Path) -> PolicyBuilder:
     return PolicyBuilder("lenient").danger_default_allow_all().add_libraries_for_binary(program)
 
 
-def main_program(compile_c: CCompiler, body: str, *, before: str = "", static: bool = True, name: str = "program") -> Path:
+def main_program(
+    compile_c: CCompiler, body: str, *, before: str = "", static: bool = True, name: str = "program"
+) -> Path:
     """Compile `int main(int argc, char **argv) { body; return 0; }` with `raw` and `say` at hand."""
     source = f"{RAW}\n{before}\nint main(int argc, char **argv) {{\n{body}\nreturn 0;\n}}\n"
     return compile_c(source, static=static, name=name, options=("-pthread", "-Wno-unused-function"))
@@ -73,11 +75,15 @@ def file_offset_of(program: Path, symbol: str) -> int:
     raise AssertionError(f"{symbol} is in no segment")
 
 
-def run_python(script: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a script in a fresh interpreter that finds stockade and these helpers, as a user's own program would."""
-    return subprocess.run(
-        [sys.executable, "-c", script, *arguments], env=python_environment(), capture_output=True, text=True, check=check
-    )
+def run_python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a fresh interpreter that finds stockade and these helpers, as a user's own program would.
+
+    Raises AssertionError with what it said when it fails.
+    """
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, env=python_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done
 
 
 def python_environment() -> dict[str, str]:
