@@ -11,7 +11,7 @@ import pytest
 import stockade
 from stockade import Executor, Limits, Process, Result, Status, Syscall
 from stockade.cli.help import RUN_EPILOG
-from stockade.cli.run_options import _parser
+from stockade.cli.run_words import _parser
 from stockade.policy import profiles
 from stockade.policy.builder import PolicyBuilder
 from stockade.policy.groups import GROUPS

@@ -50,11 +50,14 @@ def fork_request(message: policy_pb2.Policy, plan: Plan, *, spare: bool, shared_
 
 
 def reachable_rlimits(limits: Limits) -> dict[int, tuple[int, int]]:
-    """The resource limits to set. The default of open files yields to a lower hard limit; what was asked does not."""
+    """The resource limits to set. The default of open files yields to a lower hard limit; what was asked does not.
+
+    That goes for root too: the sandboxee, which sets them, may only lower what it inherits.
+    """
     wanted = limits.rlimits()
     for number, (value, _) in list(wanted.items()):
         hard = resource.getrlimit(number)[1]
-        if hard == resource.RLIM_INFINITY or value <= hard or os.geteuid() == 0:
+        if hard == resource.RLIM_INFINITY or value <= hard:
             continue
         if number == resource.RLIMIT_NOFILE and limits.open_files is None:
             wanted[number] = (min(DEFAULT_OPEN_FILES, hard), min(DEFAULT_OPEN_FILES, hard))

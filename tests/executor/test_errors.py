@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def collect(program: Path, builder: PolicyBuilder) -> dict[str, Exception]:
     executor = Executor(builder.build())
     limited = Executor(builder.build(), limits=Limits(output=1))
     errors: dict[str, Exception] = {}
-    for name, call in {
+    calls: dict[str, Callable[[], object]] = {
         "violation": lambda: executor.run([program, "violate"], check=True),
         "limit": lambda: limited.run([program], check=True),
         "exit": lambda: executor.run([program, "exit"], check=True),
@@ -139,14 +140,16 @@ def collect(program: Path, builder: PolicyBuilder) -> dict[str, Exception]:
         "source": lambda: Executor(PolicyBuilder().add_file("/nowhere").build()).run(["/x"]),
         "policy": lambda: PolicyBuilder().allow_syscall("getcwdd"),
         "unsupported": lambda: Executor(builder.build(), limits=Limits(memory="1M")),
-    }.items():
-        with pytest.raises(Exception) as caught:  # noqa: PT011
+    }
+    for name, call in calls.items():
+        with pytest.raises(Exception) as caught:
             call()
         errors[name] = caught.value
     return errors
 
 
 def test_every_error_can_be_pickled_with_its_result(program: Path, builder: PolicyBuilder) -> None:
+    error: Any
     for name, error in collect(program, builder).items():
         copy: Any = pickle.loads(pickle.dumps(error))
         assert type(copy) is type(error)

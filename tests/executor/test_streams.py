@@ -1,4 +1,4 @@
-"""Streams of a run: a lot of data both ways, streams that are closed early or held for long, and what is never handed in."""
+"""Streams of a run: much data both ways, streams that are closed early or held long, and what is never handed in."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def test_ten_megabytes_in_three_directions_at_once(compile_c: CCompiler, gather:
     long n, done, size = number_of(argv[1]);
     memset(noise, 'e', sizeof noise);
     pthread_create(&t, 0, fill, (void *)size);
-    while ((n = read(0, buffer, sizeof buffer)) > 0) for (done = 0; done < n;) done += write(1, buffer + done, n - done);
+    while ((n = read(0, buffer, sizeof buffer)) > 0)
+        for (done = 0; done < n;) done += write(1, buffer + done, n - done);
     pthread_join(t, 0);
     """
     program = main_program(compile_c, body, before=before)
@@ -172,7 +173,7 @@ def test_a_directory_is_never_handed_over(idle: Path, place: str) -> None:
 @pytest.mark.parametrize("descriptor", [987, -1, -7])
 def test_descriptors_that_are_not_open(idle: Path, descriptor: int) -> None:
     executor = Executor(static_builder(idle).build())
-    with pytest.raises((PolicyError, ValueError), match="not open|descriptor"):
+    with pytest.raises((PolicyError, ValueError), match=r"not open|descriptor"):
         executor.run([idle], pass_fds=[descriptor])
     if descriptor == 987:
         with pytest.raises(PolicyError, match="not open"):

@@ -52,7 +52,7 @@ def test_resource_limits_are_seen_inside(show: Path, name: str, value: int) -> N
     value = 77 if name == "open_files" else value
     if name == "locked_memory":
         value = 4096 + value % 4096  # within what anybody may have
-    assert inside(show, Limits(**{name: value}))[str(NUMBERS[name])] == (value, value)  # type: ignore[arg-type]
+    assert inside(show, Limits(**{name: value}))[str(NUMBERS[name])] == (value, value)
 
 
 def test_what_is_set_unless_asked(show: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_hostile_program_cannot_raise_what_was_set(compile_c: CCompiler) -> No
 @pytest.mark.parametrize("name", ["memory", "cpu_time", "idle_time", "disk", "cpu_percent", "cpus", "io_bandwidth"])
 def test_limits_that_cannot_be_enforced(show: Path, name: str) -> None:
     with pytest.raises(UnsupportedError, match=name):
-        Executor(everything_builder(show).build(), limits=Limits(**{name: 1}))  # type: ignore[arg-type]
+        Executor(everything_builder(show).build(), limits=Limits(**{name: 1}))
     value = "1" if name in ("cpu_percent", "cpus") else '"1s"' if name.endswith("time") else '"1M"'
     text = everything_builder(show).build().to_text() + f"\nlimits {{ {name}: {value} }}\n"
     with pytest.raises(UnsupportedError, match=name):
@@ -177,7 +177,7 @@ def test_limits_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Limits(nice=1).nice = 2  # type: ignore[misc]
     with pytest.raises(TypeError):
-        Limits(5)  # type: ignore[misc]
+        Limits(5)  # type: ignore[call-arg]
 
 
 BOTH: dict[str, tuple[str, Callable[[int], object]]] = {
@@ -195,7 +195,7 @@ def test_the_tighter_one_holds(show: Path, name: str, of_policy: int | None, of_
     text = everything_builder(show).build().to_text()
     if of_policy is not None:
         text += f"\nlimits {{ {BOTH[name][0].format(of_policy)} }}\n"
-    limits = Limits(**{name: of_executor}) if of_executor is not None else None  # type: ignore[arg-type]
+    limits = Limits(**{name: of_executor}) if of_executor is not None else None
     executor = Executor(Policy.from_text(text), limits=limits)
     assert executor.limits.value(name) == 100
     if name != "output":
@@ -213,7 +213,7 @@ def test_niceness_of_policy_and_executor(show: Path) -> None:
 
 
 def test_a_hard_limit_of_the_caller_is_not_passed_over(show: Path) -> None:
-    """Only root can ask for more than its own hard limit; anybody's default yields to it."""
+    """The default yields to it; what was asked for and cannot be had is an error. Root's box is no exception."""
     script = """
 import os, resource, sys
 from pathlib import Path
@@ -228,5 +228,4 @@ try:
 except UnsupportedError as error:
     print("hard limit" in str(error) and "refused")
 """
-    first, second = run_python(script, str(show)).stdout.split()
-    assert (first, second) == (("1024", "600") if os.geteuid() == 0 else ("500", "refused"))
+    assert run_python(script, str(show)).stdout.split() == ["500", "refused"]

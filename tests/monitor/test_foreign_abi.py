@@ -13,7 +13,8 @@ from support.runs import everything_builder, file_offset_of, main_program
 # Number 20 is getpid of i386 and writev of x86_64.
 INT80 = """
 long back;
-__asm__ volatile("mov $20,%%eax\\n mov $0x11,%%ebx\\n mov $0x22,%%ecx\\n int $0x80\\n .globl after_int80\\nafter_int80:\\n"
+__asm__ volatile("mov $20,%%eax\\n mov $0x11,%%ebx\\n mov $0x22,%%ecx\\n"
+    "int $0x80\\n .globl after_int80\\nafter_int80:\\n"
     : "=a"(back) : : "rbx", "rcx", "r8", "r9", "r10", "r11", "memory");
 say(back > 0 ? "made it" : "failed");
 """

@@ -88,14 +88,14 @@ class RaisesInRepr:
         raise RuntimeError("no text for this")
 
 
-class RaisesInStr(Exception):
+class RaisesInStrError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text for this")
 
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("odd"), KeyError(1), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), RaisesInStr()],
+    [ValueError("odd"), KeyError(1), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), RaisesInStrError()],
     ids=repr,
 )
 def test_a_hook_that_raises_denies(program: Path, error: BaseException) -> None:

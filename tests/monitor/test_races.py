@@ -36,7 +36,8 @@ TREES = {
     "a child of vfork": f"if (vfork() == 0) {{ {VIOLATE} _exit(0); }} pause();",
     "a child of a new session": f"if (fork() == 0) {{ setsid(); {VIOLATE} }} wait(0); pause();",
     "after exec": f'if (argc < 2) execl(argv[0], argv[0], "again", (char *)0); {VIOLATE}',
-    "after exec in a child": f'if (argc < 2 && fork()) pause(); if (argc < 2) execl(argv[0], argv[0], "x", (char *)0); {VIOLATE}',
+    "after exec in a child": 'if (argc < 2) { if (fork()) pause(); execl(argv[0], argv[0], "x", (char *)0); }'
+    + VIOLATE,
     "a thread": "pthread_t t; pthread_create(&t, 0, violate, 0); pause();",
     "a thread whose leader has ended": "pthread_t t; pthread_create(&t, 0, violate_after_leader, 0); pthread_exit(0);",
     "a thread that has called exec": "pthread_t t; if (argc < 2) { pthread_create(&t, 0, again, argv[0]); pause(); }"

@@ -15,7 +15,7 @@ from stockade import DEVNULL, PIPE, STDOUT, Executor, Limits, PolicyError, Proce
 from support.compiler import CCompiler
 from support.runs import everything_builder, main_program
 
-# Answers each line on stdin: upper case on stdout, the count on stderr; ends at "end" with 7, or with 3 at the end of input.
+# Answers each line on stdin: upper case on stdout, the count on stderr. "end" ends it with 7, the end of input with 3.
 BODY = r"""
 char line[1000];
 int count = 0;
@@ -129,7 +129,7 @@ def test_communicate_goes_on_after_a_time_out(executor: Executor, program: Path,
     """The second call gets what the first one had read, and the rest; the input is sent once."""
     slow = main_program(
         compile_c,
-        'char b[10] = {0}; read(0, b, 1); say("first "); write(2, b, 1); read(90, b + 1, 1); read(0, b + 2, 1); say(b);',
+        'char b[10] = {0}; read(0, b, 1); say("first "); write(2, b, 1); read(90, b + 1, 1); read(0, b + 2, 1);say(b);',
     )
     reader, writer = os.pipe()
     gate = os.dup2(reader, 90)

@@ -1,4 +1,4 @@
-"""What a result says about a run: layers as the kernel had them, usage, reason codes, the report as message and JSON."""
+"""What a result says about a run: layers as the kernel had them, usage, reasons, the report as message and JSON."""
 
 from __future__ import annotations
 

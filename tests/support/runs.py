@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from stockade import Executor, PolicyBuilder
 from stockade.host import forkserver
 from support.compiler import CCompiler
 
-# raw(number, six arguments) makes exactly that system call and gives back what the kernel put into rax. The label is the
-# instruction after it, which is the instruction pointer that the kernel reports.
+# raw(number, six arguments) makes exactly that system call and gives back what the kernel put into rax. raw_after is
+# the address that the kernel reports as the instruction pointer.
 RAW = r"""
 #define _GNU_SOURCE
 #include <errno.h>
@@ -67,7 +68,9 @@ def main_program(
 def file_offset_of(program: Path, symbol: str) -> int:
     """Return where in the file of an ELF program the address of a symbol lies."""
     elf = ELFFile(io.BytesIO(program.read_bytes()))
-    (found,) = elf.get_section_by_name(".symtab").get_symbol_by_name(symbol)
+    symbols = elf.get_section_by_name(".symtab")
+    assert isinstance(symbols, SymbolTableSection)
+    (found,) = symbols.get_symbol_by_name(symbol)
     address = int(found["st_value"])
     for segment in elf.iter_segments():
         if segment["p_type"] == "PT_LOAD" and 0 <= address - segment["p_vaddr"] < segment["p_filesz"]:

@@ -78,8 +78,12 @@ def move_mount(mount: int, target: int, path: str | None = None) -> None:
 
 
 def set_attributes(mount: int, attributes: int, *, recursive: bool, path: str | None = None) -> None:
-    """mount_setattr(2): set `attributes` (MOUNT_ATTR_…) on `mount` and, when recursive, on all mounts beneath it."""
-    structure = _MountAttributes(attributes, 0, 0, 0)
+    """mount_setattr(2): set `attributes` (MOUNT_ATTR_…) on `mount` and, when recursive, on all mounts beneath it.
+
+    They become private as well: a copy of a shared mount would otherwise pass what is mounted on it on to the original,
+    and get, without these attributes, what is mounted there.
+    """
+    structure = _MountAttributes(attributes, 0, MS_PRIVATE, 0)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     _mount_setattr(mount, b"", flags, ctypes.addressof(structure), 32, path=path)
 
