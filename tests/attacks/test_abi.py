@@ -21,6 +21,7 @@ from stockade.policy.bpf.instructions import RET_K, Instruction, encode
 from stockade.policy.bpf.interpreter import SeccompData, run
 from stockade.policy.evaluate import DecidedBy, evaluate
 from support.attacks import (
+    Adopter,
     Attempt,
     assert_allowed,
     assert_killed,
@@ -28,6 +29,7 @@ from support.attacks import (
     attack_program,
     descendants,
     open_wide,
+    pidfds_of,
     small,
     succeeds,
     unsandboxed,
@@ -333,17 +335,20 @@ def test_without_its_monitor_a_traced_call_is_never_let_through(attack: Attempt,
     attack.control(outcome.results[:1] == (-errno.ENOSYS,), "the kernel answers something else without a tracer")
     text = public_tmp / "policy.textproto"
     text.write_text(policy.to_text())
-    monitor = subprocess.Popen(
-        [sys.executable, "-c", KILLED_MONITOR, abi, text],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
-    )
-    assert monitor.stdout is not None
-    assert monitor.stdout.readline() == b"running\n"
-    tree = [os.pidfd_open(pid) for pid in descendants(monitor.pid)]
-    assert len(tree) >= 4  # forkserver, template, init, program
-    monitor.send_signal(signal.SIGKILL)
-    assert monitor.stdout.read() == b"", "a call was let through"
-    monitor.wait()
-    monitor.stdout.close()
-    wait_for_end(*tree)
+    with Adopter() as adopter:
+        monitor = subprocess.Popen(
+            [sys.executable, "-c", KILLED_MONITOR, abi, text],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        )
+        assert monitor.stdout is not None
+        assert monitor.stdout.readline() == b"running\n"
+        below = descendants(monitor.pid)
+        tree = pidfds_of(below)
+        assert len(tree) >= 4  # forkserver, template, init, program
+        adopter.expect(*below)
+        monitor.send_signal(signal.SIGKILL)
+        assert monitor.stdout.read() == b"", "a call was let through"
+        monitor.wait()
+        monitor.stdout.close()
+        wait_for_end(*tree)

@@ -160,12 +160,21 @@ checked(libc.umount2(os.fsencode(point), 2), "umount")
 before = table()
 
 builder = PolicyBuilder().danger_default_allow_all().add_file(program).add_directory(top)
-policy = builder.add_directory(point, writable=True).add_proc().add_tmpfs("/tmp").add_dev().build()
+builder.add_directory(point, writable=True).add_proc().add_tmpfs("/tmp").add_dev()
+policy = builder.add_tmpfs(top + "/inner").build()
 with Executor(policy).start([program, "hold"], stdin=PIPE, stdout=PIPE) as process:
     process.stdout.readline()
     print("during", table() == before)
     process.communicate()
 print("after", table() == before, process.result.status.name)
+
+# The other way: what the host mounts later in a directory that the box has read-only.
+with Executor(policy).start([program, "write-later", top + "/late/file"], stdin=PIPE, stdout=PIPE) as process:
+    process.stdout.readline()
+    mount("none", top + "/late", "tmpfs", 0)
+    Path(top, "late/file").write_text("of the host")
+    Path(top, "late/file").chmod(0o666)
+    print("later", process.communicate()[0].decode().strip())
 """
 )
 
@@ -173,12 +182,13 @@ print("after", table() == before, process.result.status.name)
 @pytest.mark.attack("F10")
 def test_no_mount_of_a_box_arrives_on_a_shared_host(attack: Attempt, files: Path, public_tmp: Path) -> None:
     top, point = public_tmp / "top", public_tmp / "point"
-    top.mkdir()
     point.mkdir()
+    (top / "inner").mkdir(parents=True)
+    (top / "late").mkdir()
     point.chmod(0o777)
     said = run_script(PROPAGATION, files, top, point).stdout.splitlines()
     attack.control(said[0] == "control True", "mounts do not propagate")
-    assert said[1:] == ["during True", "after True OK"]
+    assert said[1:] == ["during True", "after True OK", "later refused with errno 2"]
 
 
 @pytest.mark.attack("F10")

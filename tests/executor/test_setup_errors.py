@@ -13,7 +13,7 @@ from stockade import Executor, PolicyBuilder, PolicyError, SetupError, Status
 from stockade.host import forkserver
 from support.compiler import CCompiler
 from support.elf import make_elf
-from support.runs import everything_builder, main_program, static_builder
+from support.runs import everything_builder, main_program, open_descriptors, static_builder
 
 AARCH64 = 183
 
@@ -35,14 +35,14 @@ def refused(policy: PolicyBuilder, command: list[str | Path], **options: object)
     executor = Executor(policy.build())
     with pytest.raises(SetupError):
         executor.run(command, **options)  # type: ignore[arg-type]
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises(SetupError) as by_run:
         executor.run(command, **options)  # type: ignore[arg-type]
     with pytest.raises(SetupError) as by_start:
         executor.start(command, **options)  # type: ignore[arg-type]
     error, other = by_run.value, by_start.value
     assert (error.step, error.errno, error.path, error.hint) == (other.step, other.errno, other.path, other.hint)
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
     if error.result is not None:
         assert error.result.status is Status.SETUP_ERROR
         assert error.result.returncode != 0

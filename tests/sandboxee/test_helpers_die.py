@@ -11,7 +11,7 @@ import pytest
 
 from stockade import PIPE, Executor, MonitorError, Process, Status
 from stockade.host import forkserver
-from support.attacks import Adopter, attack_program, descendants, open_wide, parents, wait_for_end
+from support.attacks import PATIENCE, Adopter, attack_program, descendants, open_wide, parents, pidfds_of, wait_for_end
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def test_a_helper_is_killed_during_a_run(executor: Executor, program: Path, role
         tree = [pid for pid in descendants(helpers["init"]) if pid != process.pid]
         below = [helpers["init"], *tree] if role == "init" else descendants(helpers[role])
         adopter.expect(*(pid for pid in below if pid != process.pid))
-        pidfds = [os.pidfd_open(pid) for pid in below]
+        pidfds = pidfds_of(below)
         victim = os.pidfd_open(helpers[role])
         signal.pidfd_send_signal(victim, signal.SIGKILL)
-        assert process.wait() == -9
+        assert process.wait(PATIENCE) == -9
         with pytest.raises(MonitorError, match="was killed") as caught:
             process.result  # noqa: B018  (raises)
         assert caught.value.result is not None
@@ -83,7 +83,7 @@ def test_the_forkserver_dies_between_two_runs(executor: Executor, program: Path)
         with Adopter() as adopter:
             below = descendants(pid)
             adopter.expect(*below)
-            pidfds = [os.pidfd_open(pid), *(os.pidfd_open(other) for other in below)]
+            pidfds = pidfds_of([pid, *below])
             signal.pidfd_send_signal(pidfds[0], signal.SIGKILL)
             wait_for_end(*pidfds)
             assert executor.run([program, "fork"]).returncode == 0
@@ -96,12 +96,12 @@ def test_a_stopped_forkserver_takes_everything_with_it(executor: Executor, progr
     pid = forkserver.current_pid()
     assert pid is not None
     below = [other for other in descendants(pid) if other != process.pid]
-    pidfds = [os.pidfd_open(other) for other in below]
+    pidfds = pidfds_of(below)
     forkserver.stop()
     wait_for_end(*pidfds)
     # All of it is reaped as well, by the forkserver before it left.
     assert not [other for other in below if os.path.exists(f"/proc/{other}")]
-    assert process.wait() == -9
+    assert process.wait(PATIENCE) == -9
     process.close()
     assert executor.run([program, "fork"]).returncode == 0
 
@@ -110,7 +110,7 @@ def test_the_program_is_killed_from_outside(executor: Executor, program: Path) -
     process = start(executor, program)
     rest = [os.pidfd_open(pid) for pid in descendants(parents()[process.pid])]
     os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -9
+    assert process.wait(PATIENCE) == -9
     assert process.result.status is Status.SIGNALED
     wait_for_end(*rest)
     process.close()

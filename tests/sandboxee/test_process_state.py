@@ -165,6 +165,23 @@ def test_root_keeps_neither_its_uid_nor_its_groups(program: Path) -> None:
     assert [line.split() for line in lines[-2:]] == [["1000", "1000", "1"]] * 2
 
 
+ROOT_WITH_GROUPS = """
+import os, sys
+os.setgroups([0, 4, 27])
+from stockade import Executor, PolicyBuilder
+policy = PolicyBuilder().danger_default_allow_all().add_libraries_for_binary("/bin/cat").add_proc().build()
+executor = Executor(policy)
+for _ in range(3):
+    said = executor.run(["/bin/cat", "/proc/self/status"], text=True).stdout
+    print([line for line in said.splitlines() if line.startswith("Groups:")])
+"""
+
+
+@pytest.mark.needs_root
+def test_groups_of_root_are_dropped() -> None:
+    assert run_script(ROOT_WITH_GROUPS).stdout.splitlines() == ["['Groups:\\t ']"] * 3
+
+
 @pytest.mark.needs_unprivileged
 def test_supplementary_groups_that_cannot_be_dropped_are_listed(program: Path) -> None:
     result = Executor(open_wide(program).build()).run([program])

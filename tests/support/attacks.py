@@ -7,11 +7,12 @@ the other layers do by themselves.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,15 @@ def descendants(pid: int) -> list[int]:
     while level:
         level = [child for child, parent in tree.items() if parent in level]
         found += level
+    return found
+
+
+def pidfds_of(pids: Iterable[int]) -> list[int]:
+    """Pidfds of those of the processes that still exist: what is left of an earlier run may just be going."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            found.append(os.pidfd_open(pid))
     return found
 
 

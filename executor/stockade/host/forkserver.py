@@ -117,6 +117,12 @@ def current_pid() -> int | None:
     return _current.pid if _current is not None else None
 
 
+def serving_pid() -> int | None:
+    """Pid of this process's forkserver if it lives and could serve the next request, else None."""
+    with _lock:
+        return _current.pid if _current is not None and _current.is_usable() else None
+
+
 def stop() -> None:
     """Stop this process's forkserver and with it its templates; runs that still go on are killed. Used at exit."""
     global _current

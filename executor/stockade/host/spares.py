@@ -24,7 +24,7 @@ IDLE_SECONDS = 10.0
 class _Spare:
     """One box."""
 
-    __slots__ = ("caller", "channel", "request", "since", "sources")
+    __slots__ = ("caller", "channel", "request", "server", "since", "sources")
 
     def __init__(self, request: bytes, sources: Sequence[str]) -> None:
         self.request, self.caller, self.since = request, forkserver.caller(), time.monotonic()
@@ -37,6 +37,13 @@ class _Spare:
             raise
         finally:
             its.close()
+        self.server = forkserver.current_pid()  # it dies with it, if only a little later
+
+    def is_usable(self) -> bool:
+        """Whether a run of this moment's caller may take it."""
+        if self.caller != forkserver.caller() or self.server != forkserver.serving_pid():
+            return False
+        return not _has_hung_up(self.channel)
 
 
 def _identities(sources: Sequence[str]) -> list[tuple[int, int, int] | None]:
@@ -61,7 +68,7 @@ def take(request: bytes, sources: Sequence[str]) -> Channel | None:
         if found is None:
             return None
         _spares.remove(found)
-    if found.caller != forkserver.caller() or _has_hung_up(found.channel) or found.sources != _identities(sources):
+    if not found.is_usable() or found.sources != _identities(sources):
         found.channel.close()
         return None
     return found.channel
@@ -87,6 +94,17 @@ def prepare(request: bytes, sources: Sequence[str]) -> None:
         if _keeper is None:
             _keeper = threading.Thread(target=_drop_idle, name="stockade-spares", daemon=True)
             _keeper.start()
+
+
+def drop_all() -> None:
+    """Let every box go that waits, with all that it holds here."""
+    with _changed:
+        while _spares:
+            _spares.pop().channel.close()
+        _changed.notify_all()
+        keeper = _keeper
+    if keeper is not None:
+        keeper.join()
 
 
 def _drop_idle() -> None:

@@ -102,6 +102,12 @@ int main(int argc, char **argv) {
         while (read(0, &byte, 1) > 0) continue;
         finish(0);
     }
+    if (!strcmp(what, "write-later")) {
+        char byte;
+        say("running\n");
+        while (read(0, &byte, 1) > 0) continue;
+        finish(write_file(argv[2]));
+    }
     say("broken: unknown attack\n");
     return BROKEN;
 }
