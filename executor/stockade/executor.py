@@ -207,14 +207,22 @@ class Executor:
             raise
         finally:
             streams.close_child()
+        prepare = functools.partial(spares.prepare, ahead[shared_network], sources) if wants_spares else None
         job = Job(
-            channel, self.mode, self._hook_names, self._hooks, rlimits, FILTERS, shared_network, announce, asked_at
+            channel=channel,
+            mode=self.mode,
+            hook_names=self._hook_names,
+            hooks=self._hooks,
+            rlimits=rlimits,
+            filters=FILTERS,
+            shared_network=shared_network,
+            announce_start=announce,
+            after_go=prepare,
+            asked_at=asked_at,
         )
         supervision = Supervision(job)
         streams.start_relays()
         tracer.follow(supervision)
-        if wants_spares:
-            spares.prepare(ahead[shared_network], sources)
         make = functools.partial(self._make_result, args, supervision, used, started_at)
         return Process(
             args, supervision, streams, self.limits, self.hook_timeout, text, make, functools.partial(_error_of, used)

@@ -7,6 +7,7 @@ the descriptors as SCM_RIGHTS on the header's first byte. Everything received is
 from __future__ import annotations
 
 import os
+import select
 import struct
 from _socket import (
     AF_UNIX,
@@ -59,6 +60,12 @@ class Channel:
     def fileno(self) -> int:
         """Descriptor of this end, -1 when closed."""
         return self._socket.fileno()
+
+    def is_readable(self) -> bool:
+        """Whether something can be received without waiting, be it the end of the connection."""
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Close this end. Closing twice is fine."""

@@ -92,8 +92,11 @@ _lock = threading.Lock()
 _current: ForkserverClient | None = None
 
 
-def request_fork(payload: bytes, reply: int) -> None:
-    """Send a ForkRequest to this process's forkserver, starting one where there is none. Raises SetupError."""
+def request_fork(payload: bytes, reply: int, *, may_start: bool = True) -> None:
+    """Send a ForkRequest to this process's forkserver, starting one where there is none. Raises SetupError.
+
+    Not `may_start`: a SetupError instead. A tracer thread may not start one: its waits would reap it.
+    """
     global _current
     with _lock:
         for attempt in (1, 2):
@@ -101,6 +104,8 @@ def request_fork(payload: bytes, reply: int) -> None:
                 _current.close()
                 _current = None
             if _current is None:
+                if not may_start:
+                    raise SetupError("forkserver", detail="none is running")
                 _current = ForkserverClient()
             try:
                 _current.send(payload, reply)

@@ -31,7 +31,7 @@ class _Spare:
         self.sources = _identities(sources)  # before the box is asked for: what changes meanwhile makes it useless
         self.channel, its = Channel.pair()
         try:
-            forkserver.request_fork(request, its.fileno())
+            forkserver.request_fork(request, its.fileno(), may_start=False)
         except BaseException:
             self.channel.close()
             raise
@@ -77,7 +77,8 @@ def take(request: bytes, sources: Sequence[str]) -> Channel | None:
 def prepare(request: bytes, sources: Sequence[str]) -> None:
     """Have a box built for the next run with this request, unless one waits already.
 
-    When that fails there is none: the next run asks for its own box, and has somebody to tell.
+    When that fails there is none: the next run asks for its own box, and has somebody to tell. Called in the thread
+    that follows a run, while the program prepares itself.
     """
     global _keeper
     with _changed:

@@ -107,7 +107,10 @@ class PtraceDriver:
         self._supervision.go_at = time.monotonic()
         try:
             self._channel.send(encode(Command(go=Go())))
-            self._namespaces = read_namespaces(self._main)  # while it prepares itself
+            # While it prepares itself:
+            self._namespaces = read_namespaces(self._main)
+            if self._supervision.job.after_go is not None:
+                self._supervision.job.after_go()
         except OSError as error:
             raise SetupFailedError(self._last_words(str(error))) from error
 
@@ -257,7 +260,7 @@ class PtraceDriver:
 
     def _last_words(self, detail: str, exec_errno: int = 0) -> SetupFailure:
         """Why the sandboxee did not become the program: what it said, or the error of its exec, or else `detail`."""
-        while _is_readable(self._channel.fileno()):
+        while self._channel.is_readable():
             try:
                 reply, _ = self._receive()
             except (EOFError, OSError, ChannelError, WireError):

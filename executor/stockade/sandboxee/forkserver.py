@@ -93,7 +93,8 @@ class Forkserver:
         found = self.templates.pop(key, None)
         plan = found.plan if found is not None else decode(TemplatePlan, key)
         identities = template.source_identities(plan)
-        if found is not None and (found.identities != identities or not _is_alive(found.channel)):
+        # A template says nothing unless it is asked: what can be read is its end.
+        if found is not None and (found.identities != identities or found.channel.is_readable()):
             self._dismiss(found)
             found = None
         if found is None:
@@ -154,13 +155,6 @@ class Forkserver:
                 os.wait()
         except ChildProcessError:
             return
-
-
-def _is_alive(channel: Channel) -> bool:
-    """Whether the other side still holds its end: a template says nothing unless it is asked."""
-    poll = select.poll()
-    poll.register(channel.fileno(), select.POLLIN)
-    return not poll.poll(0)
 
 
 def _closed_if_ended(pidfd: int) -> bool:

@@ -33,7 +33,7 @@ def run(channel: Channel, gate: int, *, spare: bool) -> None:
     """
     try:
         _reset_process_state()
-        if spare:
+        if spare and not channel.is_readable():
             _touch()
         _run(channel, gate)
     except EOFError:
