@@ -31,6 +31,11 @@ def test_gzip_between_files(stockade: CommandLine, public_tmp: Path) -> None:
     assert done.stderr.count(b"\n") == 1 and done.stderr.startswith(b'stockade: profile "default": ')
 
 
+def test_the_notice_names_the_profile_that_is_made_for_the_program(stockade: CommandLine) -> None:
+    assert "--profile gzip is made for it" in stockade("run", "gzip", "--version").stderr
+    assert "--policy or --profile choose another" in stockade("run", "true").stderr
+
+
 def test_gzip_in_a_pipeline(stockade: CommandLine) -> None:
     done = stockade.shell('echo hello | "$@" gzip -c | "$@" gzip -dc')
     assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")

@@ -132,10 +132,15 @@ def _same_terminal(first: int, second: int) -> bool:
 
 
 def _notice(options: RunOptions) -> str:
+    from stockade.policy import profiles
+
     shown = "and what --ro and --rw show" if options.mounts else "nothing writable"
+    name = os.path.basename(options.command[0])
+    own = name in profiles.names() and name != DEFAULT_PROFILE
+    choose = f"--profile {name} is made for it" if own else "--policy or --profile choose another"
     return (
         f'stockade: profile "{DEFAULT_PROFILE}": the program and its libraries, {shown}, no network '
-        "(--policy or --profile choose another, --quiet hides this line)"
+        f"({choose}, --quiet hides this line)"
     )
 
 
