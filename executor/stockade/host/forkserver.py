@@ -12,6 +12,9 @@ import threading
 from stockade.comms.channel import Channel
 from stockade.errors import SetupError
 
+# Seconds that its leaving may take before it is left to itself.
+LONGEST_LEAVE = 2.0
+
 _BOOT = (
     "import sys; sys.path.append(sys.argv[1]); "
     "from stockade.sandboxee.forkserver import main; main(int(sys.argv[2]), int(sys.argv[3]))"
@@ -68,9 +71,16 @@ class ForkserverClient:
         return self._identity == caller() and self._process.poll() is None
 
     def close(self) -> None:
-        """Let it leave, and reap it."""
+        """Let it leave, and reap it.
+
+        It stays as long as a task of a run does, and one that is stopped stays until the thread that follows it takes
+        note, or ends: when that thread is stuck (a hook that never returns), they all end with this process.
+        """
         self._channel.close()
-        self._process.wait()
+        try:
+            self._process.wait(LONGEST_LEAVE)
+        except subprocess.TimeoutExpired:
+            self._process.returncode = 0
 
     def forget(self) -> None:
         """In a forked copy of the user's process: close the connection; the process belongs to the parent."""

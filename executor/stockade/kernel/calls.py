@@ -19,6 +19,7 @@ _LIBC = ctypes.PyDLL(None, use_errno=True)
 # Numbers of the system calls that the C library does not wrap. From pidfd_send_signal on all architectures agree.
 _NUMBERS_BY_MACHINE = {
     "x86_64": {
+        "rt_sigaction": 13,
         "clone": 56,
         "ptrace": 101,
         "capset": 126,
@@ -29,6 +30,7 @@ _NUMBERS_BY_MACHINE = {
         "statx": 332,
     },
     "aarch64": {
+        "rt_sigaction": 134,
         "clone": 220,
         "ptrace": 117,
         "capset": 91,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from stockade.kernel.calls import Address, Int, library_call
+from stockade.kernel.calls import Address, Int, Size, library_call, system_call
 
 SIG_BLOCK = 0
 SIG_SETMASK = 2
@@ -14,16 +14,16 @@ SIGKILL = 9
 SIGCHLD = 17
 SIGSTOP = 19
 SI_USER = 0
-# Signals 32 and 33 belong to the C library's threads; their wrappers refuse them.
-SETTABLE_SIGNALS = tuple(n for n in range(1, 65) if n not in (SIGKILL, SIGSTOP, 32, 33))
+SETTABLE_SIGNALS = tuple(n for n in range(1, 65) if n not in (SIGKILL, SIGSTOP))
 
-_SIGSET_BYTES = 128
+_SIGSET_BYTES, _KERNEL_SIGSET_BYTES = 128, 8
 _SIGINFO_BYTES = 128
 _SI_CODE_OFFSET = 8
 _SI_PID_OFFSET = 16
 
 _sigprocmask = library_call("sigprocmask", Int, Address, Address)
-_sigaction = library_call("sigaction", Int, Address, Address)
+# Not the C library's sigaction, which refuses 32 and 33; they are inherited like any other.
+_rt_sigaction = system_call("rt_sigaction", Int, Address, Address, Size)
 _sigwaitinfo = library_call("sigwaitinfo", Address, Address)
 
 ALL_SIGNALS = (1 << 64) - 1
@@ -40,10 +40,10 @@ def set_signal_mask(mask: int) -> None:
 
 
 def set_disposition(signo: int, disposition: int) -> None:
-    """sigaction(2): SIG_DFL or SIG_IGN for `signo`, with no flags."""
-    # struct sigaction of the C library: handler, 128 bytes of mask, flags, restorer
-    action = ctypes.create_string_buffer(disposition.to_bytes(8, "little"), 8 + _SIGSET_BYTES + 16)
-    _sigaction(signo, ctypes.addressof(action), None)
+    """rt_sigaction(2): SIG_DFL or SIG_IGN for `signo`, with no flags."""
+    # The kernel's struct sigaction: handler, flags, restorer, mask, 8 bytes each.
+    action = ctypes.create_string_buffer(disposition.to_bytes(8, "little"), 32)
+    _rt_sigaction(signo, ctypes.addressof(action), None, _KERNEL_SIGSET_BYTES)
 
 
 def reset_dispositions() -> None:
