@@ -116,12 +116,12 @@ def test_missing_permission(tmp_path: Path, mode: int, said: str, hint: str) -> 
 
 def test_a_writable_mount_is_not_executable(tmp_path: Path) -> None:
     path = script(tmp_path, "#!/bin/sh\n")
-    binds = [("/work", str(tmp_path), True)]
-    reason, hint = explain_exec_failure(binds, "/work/script", errno.EACCES, no_execution=["/work"])
-    assert reason == '"/work/script" lies on "/work", which is writable and therefore not executable'
+    binds = [("/workspace", str(tmp_path), True)]
+    reason, hint = explain_exec_failure(binds, "/workspace/script", errno.EACCES, no_execution=["/workspace"])
+    assert reason == '"/workspace/script" lies on "/workspace", which is writable and therefore not executable'
     assert "read-only" in hint
     # The control: without noexec there is another reason.
-    assert "needs the interpreter" in explain_exec_failure(binds, "/work/script", errno.EACCES)[0]
+    assert "needs the interpreter" in explain_exec_failure(binds, "/workspace/script", errno.EACCES)[0]
     assert path
 
 

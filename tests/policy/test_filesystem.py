@@ -71,12 +71,12 @@ def test_what_all_runs_share_is_in_the_template_and_the_rest_is_per_run() -> Non
         symlink("/lib", "usr/lib"),
         tmpfs("/tmp"),
         PROC,
-        directory("/work", "/var", "writable: true"),
+        directory("/workspace", "/var", "writable: true"),
         bind("/out", "/etc/passwd", more="writable: true"),
     )
     assert targets(found.template.mounts) == ["/usr/lib", "/etc/hosts", "/lib"]
-    assert targets(found.run_mounts) == ["/tmp", "/proc", "/work", "/out"]
-    assert points(found) == [("/tmp", True), ("/proc", True), ("/work", True), ("/out", False)]
+    assert targets(found.run_mounts) == ["/tmp", "/proc", "/workspace", "/out"]
+    assert points(found) == [("/tmp", True), ("/proc", True), ("/workspace", True), ("/out", False)]
 
 
 def test_what_lies_beneath_a_run_mount_is_per_run_too() -> None:
@@ -84,13 +84,13 @@ def test_what_lies_beneath_a_run_mount_is_per_run_too() -> None:
         tmpfs("/tmp"),
         bind("/tmp/config/hosts", "/etc/hosts"),
         symlink("/tmp/link", "config"),
-        directory("/work", "/var", "writable: true"),
-        directory("/work/lib", "/usr/lib"),
+        directory("/workspace", "/var", "writable: true"),
+        directory("/workspace/lib", "/usr/lib"),
     )
     assert targets(found.template.mounts) == []
-    assert targets(found.run_mounts) == ["/tmp", "/tmp/config/hosts", "/tmp/link", "/work", "/work/lib"]
+    assert targets(found.run_mounts) == ["/tmp", "/tmp/config/hosts", "/tmp/link", "/workspace", "/workspace/lib"]
     # Only what lies on the root itself needs a place before the root is sealed.
-    assert points(found) == [("/tmp", True), ("/work", True)]
+    assert points(found) == [("/tmp", True), ("/workspace", True)]
 
 
 def test_a_run_mount_beneath_a_read_only_directory_needs_no_new_place() -> None:
