@@ -89,7 +89,13 @@ class PtraceDriver:
 
     def _hand_over(self) -> None:
         """Wait for the box and the sandboxee, become its tracer, and let it go."""
-        reply, descriptors = self._first_reply()
+        try:
+            reply, descriptors = self._receive()
+        except (EOFError, OSError, ChannelError, WireError) as error:
+            detail = f"the processes that set up the sandbox are gone ({error})"
+            raise SetupFailedError(SetupFailure("forkserver", 0, "", detail)) from error
+        if reply.failure is not None:
+            raise SetupFailedError(_failure(reply))
         if reply.started is None or len(descriptors) != 2:
             raise SetupFailedError(SetupFailure("forkserver", 0, "", "init said something else than Started"))
         init, sandboxee = descriptors
@@ -113,20 +119,6 @@ class PtraceDriver:
                 self._supervision.job.after_go()
         except OSError as error:
             raise SetupFailedError(self._last_words(str(error))) from error
-
-    def _first_reply(self) -> tuple[Reply, list[int]]:
-        """Started, or a failure. The sandboxee of a spare box may be Ready before its template says Started."""
-        while True:
-            try:
-                reply, descriptors = self._receive()
-            except (EOFError, OSError, ChannelError, WireError) as error:
-                detail = f"the processes that set up the sandbox are gone ({error})"
-                raise SetupFailedError(SetupFailure("forkserver", 0, "", detail)) from error
-            if reply.failure is not None:
-                raise SetupFailedError(_failure(reply))
-            if reply.ready is None:
-                return reply, descriptors
-            self._program = os.fsdecode(reply.ready.program)
 
     def _receive(self) -> tuple[Reply, list[int]]:
         payload, descriptors = self._channel.receive()
