@@ -105,26 +105,32 @@ _current: ForkserverClient | None = None
 def request_fork(payload: bytes, reply: int, *, may_start: bool = True) -> None:
     """Send a ForkRequest to this process's forkserver, starting one where there is none. Raises SetupError.
 
-    Not `may_start`: a SetupError instead. A tracer thread may not start one: its waits would reap it.
+    Not `may_start`: a SetupError instead, and no other change. A tracer thread may neither start one, which its waits
+    would reap, nor wait for one to leave, which may wait for the tracer itself.
     """
     global _current
-    with _lock:
-        for attempt in (1, 2):
-            if _current is not None and not _current.is_usable():
-                _current.close()
-                _current = None
-            if _current is None:
-                if not may_start:
-                    raise SetupError("forkserver", detail="none is running")
-                _current = ForkserverClient()
-            try:
-                _current.send(payload, reply)
-                return
-            except BrokenPipeError as error:
-                _current.close()
-                _current = None
-                if attempt == 2:
-                    raise SetupError("forkserver", error.errno or 0, detail="the forkserver died twice") from error
+    dismissed = []
+    try:
+        with _lock:
+            for _attempt in (1, 2):
+                if _current is None or not _current.is_usable():
+                    if not may_start:
+                        raise SetupError("forkserver", detail="none is running")
+                    if _current is not None:
+                        dismissed.append(_current)
+                    _current = ForkserverClient()
+                try:
+                    _current.send(payload, reply)
+                    return
+                except BrokenPipeError:
+                    if not may_start:
+                        raise SetupError("forkserver", detail="it has died") from None
+                    dismissed.append(_current)
+                    _current = None
+            raise SetupError("forkserver", detail="the forkserver died twice")
+    finally:
+        for client in dismissed:
+            client.close()  # not with the lock: it waits for runs, whose followers may want it
 
 
 def current_pid() -> int | None:
@@ -142,9 +148,9 @@ def stop() -> None:
     """Stop this process's forkserver and with it its templates; runs that still go on are killed. Used at exit."""
     global _current
     with _lock:
-        if _current is not None:
-            _current.close()
-            _current = None
+        leaving, _current = _current, None
+    if leaving is not None:
+        leaving.close()  # not with the lock, see above
 
 
 def _after_fork_in_child() -> None:
