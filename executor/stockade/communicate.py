@@ -9,12 +9,10 @@ import time
 from typing import Any
 
 from stockade.monitor.outcome import Cause, KillReason
-from stockade.monitor.supervision import INSIST_SECONDS, Supervision
+from stockade.monitor.supervision import INSIST_SECONDS, LONGEST_WAIT, Supervision
 from stockade.streams import Streams
 
 _CHUNK = 65536
-# Seconds. Waiting longer than some weeks in one go is more than poll(2) takes.
-_LONGEST_WAIT = 86400.0
 
 
 class Clocks:
@@ -38,7 +36,7 @@ class Clocks:
                     waits.append(left)
             if self._hook_timeout is not None:
                 waits.append(self._check_hook(self._hook_timeout))
-        return min(*waits, _LONGEST_WAIT) if waits else None
+        return min(*waits, LONGEST_WAIT) if waits else None
 
     def _check_hook(self, timeout: float) -> float:
         since = self._supervision.hook_since
@@ -88,7 +86,7 @@ class Communication:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise subprocess.TimeoutExpired(args, timeout or 0.0, self.output("stdout"), self.output("stderr"))
-                wait = min(left, _LONGEST_WAIT if wait is None else wait)
+                wait = min(left, LONGEST_WAIT if wait is None else wait)
             for descriptor, _ in poll.poll(None if wait is None else max(1, int(wait * 1000 + 0.999))):
                 self._handle(poll, descriptor)
         if self._excess is not None:

@@ -56,14 +56,15 @@ def _has_hung_up(channel: Channel) -> bool:
     return bool(poll.poll(0))
 
 
-_changed = threading.Condition()
+_lock = threading.Lock()
+_hurry = threading.Event()  # the keeper alone waits on it
 _spares: list[_Spare] = []  # oldest first
 _keeper: threading.Thread | None = None
 
 
 def take(request: bytes, sources: Sequence[str]) -> Channel | None:
     """The connection to a spare box for `request`, which binds the host paths `sources`. None when there is none."""
-    with _changed:
+    with _lock:
         found = next((spare for spare in _spares if spare.request == request), None)
         if found is None:
             return None
@@ -81,14 +82,14 @@ def prepare(request: bytes, sources: Sequence[str]) -> None:
     that follows a run, while the program prepares itself.
     """
     global _keeper
-    with _changed:
+    with _lock:
         if any(spare.request == request for spare in _spares):
             return
     try:
         made = _Spare(request, sources)
     except (SetupError, OSError):
         return
-    with _changed:
+    with _lock:
         _spares.append(made)
         while len(_spares) > MAXIMUM_SPARES:
             _spares.pop(0).channel.close()
@@ -99,32 +100,35 @@ def prepare(request: bytes, sources: Sequence[str]) -> None:
 
 def drop_all() -> None:
     """Let every box go that waits, with all that it holds here."""
-    with _changed:
+    with _lock:
         while _spares:
             _spares.pop().channel.close()
-        _changed.notify_all()
         keeper = _keeper
     if keeper is not None:
+        _hurry.set()
         keeper.join()
 
 
 def _drop_idle() -> None:
     """Let boxes go that nobody has used for some time; the thread ends with the last of them."""
     global _keeper
-    with _changed:
-        while _spares:
-            left = _spares[0].since + IDLE_SECONDS - time.monotonic()
-            if left > 0:
-                _changed.wait(left)
-            else:
+    while True:
+        with _lock:
+            now = time.monotonic()
+            while _spares and _spares[0].since + IDLE_SECONDS <= now:
                 _spares.pop(0).channel.close()
-        _keeper = None
+            if not _spares:
+                _keeper = None
+                _hurry.clear()
+                return
+            left = _spares[0].since + IDLE_SECONDS - now
+        _hurry.wait(left)
 
 
 def _after_fork_in_child() -> None:
     """The boxes belong to the parent; threads do not survive a fork."""
-    global _changed, _keeper
-    _changed, _keeper = threading.Condition(), None
+    global _lock, _hurry, _keeper
+    _lock, _hurry, _keeper = threading.Lock(), threading.Event(), None
     while _spares:
         _spares.pop().channel.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from stockade.monitor.readback import Readback
 
 # How often a killed run that has not ended is killed again, and after how long it is given up.
 INSIST_SECONDS, GIVE_UP_SECONDS = 0.1, 5.0
+# Seconds. Waiting longer than some weeks in one go is more than poll(2) takes.
+LONGEST_WAIT = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Supervision:
         self._insisting_since = 0.0
         self._given_up = False
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._wakers: list[int] = []
         self._init = -1
         self._sandboxee = -1
         self._event_open = True
@@ -74,7 +77,7 @@ class Supervision:
 
     def announce(self, *, started: bool = False, outcome: Outcome | None = None, gone: bool = False) -> None:
         """Record progress and wake the waiting threads. The first outcome stands."""
-        with self._changed:
+        with self._lock:
             self.started = self.started or started
             if self.outcome is None:
                 self.outcome = outcome
@@ -87,9 +90,9 @@ class Supervision:
             self._wake()
 
     def _wake(self) -> None:
-        if self._event_open:
-            os.eventfd_write(self.event, 1)
-        self._changed.notify_all()
+        """Wake all that wait. Called with the lock."""
+        for descriptor in (*self._wakers, *([self.event] if self._event_open else [])):
+            os.eventfd_write(descriptor, 1)
 
     def begin_hook(self, overrun: Callable[[], None]) -> None:
         """A hook is about to run; `overrun` records that it took too long, in the thread that notices."""
@@ -151,22 +154,41 @@ class Supervision:
             return self._sandboxee >= 0 and self._send(self._sandboxee, signo)
 
     def wait(self, timeout: float | None = None, *, for_start: bool = False, for_end: bool = False) -> bool:
-        """Wait for the verdict (or the start, or until nothing is left). False when `timeout` seconds pass before."""
+        """Wait for the verdict (or the start, or until nothing is left). False when `timeout` seconds pass before.
 
+        Waits on a descriptor, not on a condition: an exception of a signal handler (Ctrl-C) within a condition's own
+        code could leave its lock taken for ever.
+        """
+
+        def reached() -> bool:
+            ended = self.gone or self._given_up if for_end else self.outcome is not None
+            return ended or (for_start and self.started)
+
+        if reached():
+            return True
         deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            with self._changed:
-                ended = self.gone or self._given_up if for_end else self.outcome is not None
-                if ended or (for_start and self.started):
-                    return True
+        waker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            with self._lock:
+                self._wakers.append(waker)
+            poll = select.poll()
+            poll.register(waker, select.POLLIN)
+            while not reached():
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
                 killed = self.kill_reason is not None or (for_end and self.outcome is not None)
-                pauses = [*([] if left is None else [left]), *([INSIST_SECONDS] if killed else [])]
-                self._changed.wait(min(pauses) if pauses else None)
-            if killed:
-                self.insist()
+                pauses = [LONGEST_WAIT, *([] if left is None else [left]), *([INSIST_SECONDS] if killed else [])]
+                if poll.poll(max(1, int(min(pauses) * 1000 + 0.999))):
+                    os.eventfd_read(waker)
+                if killed:
+                    self.insist()
+            return True
+        finally:
+            with self._lock:
+                if waker in self._wakers:
+                    self._wakers.remove(waker)
+                os.close(waker)
 
     def insist(self) -> None:
         """Kill again what was killed and has not ended, and give it up when it does not end for some seconds.
