@@ -201,13 +201,14 @@ class Executor:
             shared_network = not self._needs_network and not streams.pass_sockets()
             sources = [source for _, source, _ in used.binds()]
             spare = spares.take(ahead[shared_network], sources) if wants_spares else None
+            if spare is not None:
+                spares.prepare(ahead[shared_network], sources)  # built while this run works
             channel = _send(launch, now[shared_network], spare, streams, executable)
         except BaseException:
             streams.close_own()
             raise
         finally:
             streams.close_child()
-        prepare = functools.partial(spares.prepare, ahead[shared_network], sources) if wants_spares else None
         job = Job(
             channel=channel,
             mode=self.mode,
@@ -217,12 +218,13 @@ class Executor:
             filters=FILTERS,
             shared_network=shared_network,
             announce_start=announce,
-            after_go=prepare,
             asked_at=asked_at,
         )
         supervision = Supervision(job)
         streams.start_relays()
         tracer.follow(supervision)
+        if wants_spares and spare is None:
+            spares.prepare(ahead[shared_network], sources)  # after the box that this run waits for
         make = functools.partial(self._make_result, args, supervision, used, started_at)
         return Process(
             args, supervision, streams, self.limits, self.hook_timeout, text, make, functools.partial(_error_of, used)

@@ -105,8 +105,7 @@ _current: ForkserverClient | None = None
 def request_fork(payload: bytes, reply: int, *, may_start: bool = True) -> None:
     """Send a ForkRequest to this process's forkserver, starting one where there is none. Raises SetupError.
 
-    Not `may_start`: a SetupError instead, and no other change. A tracer thread may neither start one, which its waits
-    would reap, nor wait for one to leave, which may wait for the tracer itself.
+    Not `may_start`: a SetupError instead, and no other change.
     """
     global _current
     dismissed = []

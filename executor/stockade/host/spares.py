@@ -78,8 +78,7 @@ def take(request: bytes, sources: Sequence[str]) -> Channel | None:
 def prepare(request: bytes, sources: Sequence[str]) -> None:
     """Have a box built for the next run with this request, unless one waits already.
 
-    When that fails there is none: the next run asks for its own box, and has somebody to tell. Called in the thread
-    that follows a run, while the program prepares itself.
+    When that fails there is none: the next run asks for its own box, and has somebody to tell.
     """
     global _keeper
     with _lock:

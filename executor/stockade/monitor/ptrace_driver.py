@@ -113,10 +113,7 @@ class PtraceDriver:
         self._supervision.go_at = time.monotonic()
         try:
             self._channel.send(encode(Command(go=Go())))
-            # While it prepares itself:
-            self._namespaces = read_namespaces(self._main)
-            if self._supervision.job.after_go is not None:
-                self._supervision.job.after_go()
+            self._namespaces = read_namespaces(self._main)  # while it prepares itself
         except OSError as error:
             raise SetupFailedError(self._last_words(str(error))) from error
 

@@ -33,7 +33,6 @@ class Job:
     filters: int
     shared_network: bool
     announce_start: bool
-    after_go: Callable[[], None] | None
     asked_at: float
 
 
