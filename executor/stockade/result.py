@@ -256,7 +256,7 @@ def layers_of(readback: Readback | None, mode: str, shared_network: bool) -> lis
             detail += ", empty, shared with runs of the same file system: nothing inside can have a socket"
         layers.append(Layer(name=f"{_NAMESPACE_NAMES.get(name, name)} namespace", state=_IN_FORCE, detail=detail))
     enforced = mode == "enforce"
-    filters = status.get("Seccomp_filters", "1")
+    filters = status["Seccomp_filters"]
     layers += [
         Layer(name="root file system", state=_IN_FORCE, detail="empty read-only tmpfs; the host's root is detached"),
         Layer(

@@ -24,10 +24,10 @@ IDLE_SECONDS = 10.0
 class _Spare:
     """One box."""
 
-    __slots__ = ("caller", "channel", "request", "server", "since", "sources")
+    __slots__ = ("channel", "request", "server", "since", "sources")
 
     def __init__(self, request: bytes, sources: Sequence[str]) -> None:
-        self.request, self.caller, self.since = request, forkserver.caller(), time.monotonic()
+        self.request, self.since = request, time.monotonic()
         self.sources = _identities(sources)  # before the box is asked for: what changes meanwhile makes it useless
         self.channel, its = Channel.pair()
         try:
@@ -40,10 +40,8 @@ class _Spare:
         self.server = forkserver.current_pid()  # it dies with it, if only a little later
 
     def is_usable(self) -> bool:
-        """Whether a run of this moment's caller may take it."""
-        if self.caller != forkserver.caller() or self.server != forkserver.serving_pid():
-            return False
-        return not _has_hung_up(self.channel)
+        """Whether a run of this moment's caller may take it: its forkserver still serves us, and it lives."""
+        return self.server == forkserver.serving_pid() and not _has_hung_up(self.channel)
 
 
 def _identities(sources: Sequence[str]) -> list[tuple[int, int, int] | None]:

@@ -45,7 +45,7 @@ def _of_this_process() -> tuple[dict[str, str], int]:
     """Namespaces and number of filters of this process, read once: every sandboxee inherits the latter."""
     global _own
     if _own[0] != os.getpid():
-        filters = int(_status(os.getpid()).get("Seccomp_filters", "0"))
+        filters = int(_status(os.getpid())["Seccomp_filters"])
         _own = (os.getpid(), _namespace_links("self"), filters)
     return _own[1], _own[2]
 
@@ -65,7 +65,7 @@ def read_back(pid: int, namespaces: dict[str, str], filters: int, rlimits: dict[
     own, inherited = _of_this_process()
     present = {
         "seccomp": status.get("Seccomp") == SECCOMP_FILTER,
-        "number of seccomp filters": int(status.get("Seccomp_filters", filters + inherited)) == filters + inherited,
+        "number of seccomp filters": status.get("Seccomp_filters") == str(filters + inherited),
         "no_new_privs": status.get("NoNewPrivs") == "1",
         "capabilities": all(int(status[name], 16) == 0 for name in CAPABILITY_SETS),
         "unprivileged host uid": "0" not in status["Uid"].split() and "0" not in status["Gid"].split(),

@@ -64,7 +64,10 @@ def _check_frame(message: policy_pb2.Policy, architecture: Architecture, mode: s
     if known.ByteSize() != message.ByteSize():
         raise PolicyError("the policy has fields that this version does not know: it was made by a newer one")
     if message.include:
-        raise PolicyError(f"include of {message.include[0]!r} was not expanded: load the policy from its file")
+        raise PolicyError(
+            f"include of {message.include[0]!r} was not expanded: this version does not load other policies; "
+            "write their rules and groups here"
+        )
     for field in ("raw_filters", "phases", "danger_reopened"):
         if getattr(message.syscalls, field):
             reason = f"this version does not enforce syscalls.{field}, so the policy cannot be used"
