@@ -40,7 +40,7 @@ class Relay(threading.Thread):
         try:
             while True:
                 ready = [descriptor for descriptor, _ in poll.poll()]
-                if self._source not in ready:
+                if self._stop_reader in ready or self._source not in ready:
                     return
                 if _in_background(self._source):
                     # Reading would stop this process (SIGTTIN). Look again when it may be in the foreground.
@@ -178,6 +178,8 @@ class Streams:
         self.output_relays.clear()
         if self.input_relay is not None:
             self.input_relay.stop()
+            if self.input_relay.is_alive():
+                self.input_relay.join()  # the caller may close its terminal, and its number be another's
             self.input_relay = None
 
     def close_child(self) -> None:
