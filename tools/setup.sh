@@ -11,7 +11,11 @@ cd "$(dirname "$0")/.."
 
 venv=${1:-.venv}
 python=${2:-}
-packages=(python3-venv gcc libc6-dev libseccomp2 strace jq bubblewrap gzip util-linux)
+packages=(
+    python3-venv gcc libc6-dev libseccomp2 strace bubblewrap util-linux
+    # Programs that ready-made policies are made for.
+    gzip jq tar bzip2 xz-utils zstd sqlite3 git nodejs perl imagemagick poppler-utils openssl
+)
 
 new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null

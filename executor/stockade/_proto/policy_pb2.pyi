@@ -7,7 +7,7 @@ from typing import Any as _Any, ClassVar as _ClassVar, Iterable as _Iterable, Ma
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Policy(_message.Message):
-    __slots__ = ("schema_version", "name", "description", "tested_with", "include", "syscalls", "filesystem", "network", "limits", "options")
+    __slots__ = ("schema_version", "name", "description", "tested_with", "include", "syscalls", "filesystem", "network", "limits", "options", "variables")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class Policy(_message.Message):
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    VARIABLES_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     name: str
     description: str
@@ -28,7 +29,18 @@ class Policy(_message.Message):
     network: Network
     limits: Limits
     options: Options
-    def __init__(self, schema_version: _Optional[int] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., tested_with: _Optional[_Iterable[_Union[TestedProgram, _Mapping[str, _Any]]]] = ..., include: _Optional[_Iterable[str]] = ..., syscalls: _Optional[_Union[SyscallPolicy, _Mapping[str, _Any]]] = ..., filesystem: _Optional[_Union[FileSystem, _Mapping[str, _Any]]] = ..., network: _Optional[_Union[Network, _Mapping[str, _Any]]] = ..., limits: _Optional[_Union[Limits, _Mapping[str, _Any]]] = ..., options: _Optional[_Union[Options, _Mapping[str, _Any]]] = ...) -> None: ...
+    variables: _containers.RepeatedCompositeFieldContainer[Variable]
+    def __init__(self, schema_version: _Optional[int] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., tested_with: _Optional[_Iterable[_Union[TestedProgram, _Mapping[str, _Any]]]] = ..., include: _Optional[_Iterable[str]] = ..., syscalls: _Optional[_Union[SyscallPolicy, _Mapping[str, _Any]]] = ..., filesystem: _Optional[_Union[FileSystem, _Mapping[str, _Any]]] = ..., network: _Optional[_Union[Network, _Mapping[str, _Any]]] = ..., limits: _Optional[_Union[Limits, _Mapping[str, _Any]]] = ..., options: _Optional[_Union[Options, _Mapping[str, _Any]]] = ..., variables: _Optional[_Iterable[_Union[Variable, _Mapping[str, _Any]]]] = ...) -> None: ...
+
+class Variable(_message.Message):
+    __slots__ = ("name", "default", "description")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    default: str
+    description: str
+    def __init__(self, name: _Optional[str] = ..., default: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
 
 class TestedProgram(_message.Message):
     __slots__ = ("path", "version", "platform")
@@ -151,14 +163,16 @@ class DefaultAction(_message.Message):
     def __init__(self, action: _Optional[_Union[Rule.Action, str]] = ..., errno: _Optional[str] = ..., hook: _Optional[str] = ..., danger_allow_all: bool = ...) -> None: ...
 
 class RawFilter(_message.Message):
-    __slots__ = ("syscall", "architecture", "program")
+    __slots__ = ("syscall", "architecture", "program", "assembly")
     SYSCALL_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_FIELD_NUMBER: _ClassVar[int]
+    ASSEMBLY_FIELD_NUMBER: _ClassVar[int]
     syscall: _containers.RepeatedScalarFieldContainer[str]
     architecture: str
     program: bytes
-    def __init__(self, syscall: _Optional[_Iterable[str]] = ..., architecture: _Optional[str] = ..., program: _Optional[bytes] = ...) -> None: ...
+    assembly: str
+    def __init__(self, syscall: _Optional[_Iterable[str]] = ..., architecture: _Optional[str] = ..., program: _Optional[bytes] = ..., assembly: _Optional[str] = ...) -> None: ...
 
 class Phase(_message.Message):
     __slots__ = ("name", "begins_with", "rules", "groups")
@@ -191,16 +205,18 @@ class Evidence(_message.Message):
     def __init__(self, origin: _Optional[_Union[Evidence.Origin, str]] = ..., count: _Optional[int] = ..., example: _Optional[str] = ...) -> None: ...
 
 class FileSystem(_message.Message):
-    __slots__ = ("mounts", "libraries_for_binary", "writable_root", "root")
+    __slots__ = ("mounts", "libraries_for_binary", "writable_root", "root", "python")
     MOUNTS_FIELD_NUMBER: _ClassVar[int]
     LIBRARIES_FOR_BINARY_FIELD_NUMBER: _ClassVar[int]
     WRITABLE_ROOT_FIELD_NUMBER: _ClassVar[int]
     ROOT_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_FIELD_NUMBER: _ClassVar[int]
     mounts: _containers.RepeatedCompositeFieldContainer[Mount]
     libraries_for_binary: _containers.RepeatedScalarFieldContainer[str]
     writable_root: bool
     root: RootTree
-    def __init__(self, mounts: _Optional[_Iterable[_Union[Mount, _Mapping[str, _Any]]]] = ..., libraries_for_binary: _Optional[_Iterable[str]] = ..., writable_root: bool = ..., root: _Optional[_Union[RootTree, _Mapping[str, _Any]]] = ...) -> None: ...
+    python: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, mounts: _Optional[_Iterable[_Union[Mount, _Mapping[str, _Any]]]] = ..., libraries_for_binary: _Optional[_Iterable[str]] = ..., writable_root: bool = ..., root: _Optional[_Union[RootTree, _Mapping[str, _Any]]] = ..., python: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RootTree(_message.Message):
     __slots__ = ("source",)

@@ -28,6 +28,8 @@ class _Feature:
 
 _FEATURES = (
     _Feature("include", "rules from other policies", lambda policy: policy.include),
+    _Feature("variables", "names that stand for paths", lambda policy: policy.variables),
+    _Feature("filesystem.python", "what a Python interpreter needs", lambda policy: policy.filesystem.python),
     _Feature("syscalls.raw_filters", "further BPF programs", lambda policy: policy.syscalls.raw_filters),
     _Feature("syscalls.danger_reopened", "reopening refused calls", lambda policy: policy.syscalls.danger_reopened),
     _Feature("syscalls.phases", "narrower rules after start-up", lambda policy: policy.syscalls.phases),
