@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from stockade.kernel import capabilities, mount, process, ptrace, seccomp
 from stockade.kernel.architectures import AARCH64, I386, X86_64, Architecture, native
+from stockade.policy.bpf.assemble import assemble
 from stockade.policy.bpf.compile import compile as compile_filter
 from stockade.policy.bpf.disassemble import disassemble
 from stockade.policy.bpf.interpreter import Interpreter, SeccompData
@@ -22,6 +23,7 @@ __all__ = [
     "Architecture",
     "Interpreter",
     "SeccompData",
+    "assemble",
     "capabilities",
     "check_program",
     "compile_filter",

@@ -39,6 +39,7 @@ class RunFacts:
     started_at: float
     readback: Readback | None
     shared_network: bool
+    host_network: bool
     setup_hint: str = ""
 
 
@@ -130,7 +131,9 @@ class Result(subprocess.CompletedProcess[Any]):
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Every isolation mechanism and its state, as the kernel said before the program's first instruction."""
-        return tuple(layers_of(self._facts.readback, self.mode, self._facts.shared_network))
+        resolved = self._facts.policy.resolve(mode=self.mode)
+        dangers = sorted(resolved.reopened) + (["default deny"] if resolved.default.kind.permits else [])
+        return tuple(layers_of(self._facts, dangers))
 
     @property
     def reason(self) -> report_pb2.Reason:
@@ -242,27 +245,35 @@ def _program(args: Any) -> str:
     return str(args[0] if isinstance(args, (list, tuple)) and args else args)
 
 
-def layers_of(readback: Readback | None, mode: str, shared_network: bool) -> list[Layer]:
-    """The list of layers from what was read back. Without a reading (the program never started) nothing is claimed."""
+def layers_of(facts: RunFacts, dangers: Sequence[str] = ()) -> list[Layer]:
+    """The list of layers from what was read back. Without a reading (the program never started) nothing is claimed.
+
+    `dangers` are the protections that the policy has given up by name.
+    """
+    readback, mode = facts.readback, facts.mode
     if readback is None:
         return []
     status = readback.status
     layers = []
     for name, inode in readback.namespaces.items():
-        detail = inode
+        detail, state = inode, _IN_FORCE
         if name == "user":
             detail += f", uid {status['Uid'].split()[0]} on the host"
-        elif name == "net" and shared_network:
+        elif name == "net" and facts.host_network:
+            detail, state = "the host's network, by danger_allow_host_network()", _NONE
+        elif name == "net" and facts.shared_network:
             detail += ", empty, shared with runs of the same file system: nothing inside can have a socket"
-        layers.append(Layer(name=f"{_NAMESPACE_NAMES.get(name, name)} namespace", state=_IN_FORCE, detail=detail))
+        layers.append(Layer(name=f"{_NAMESPACE_NAMES.get(name, name)} namespace", state=state, detail=detail))
     enforced = mode == "enforce"
-    filters = status["Seccomp_filters"]
+    filters = f"{status['Seccomp_filters']} filter" + (
+        f"; the policy gives up: {', '.join(dangers)}" if dangers else ""
+    )
     layers += [
         Layer(name="root file system", state=_IN_FORCE, detail="empty read-only tmpfs; the host's root is detached"),
         Layer(
             name="seccomp",
             state=_IN_FORCE if enforced else _DEGRADED,
-            detail=f"{filters} filter" if enforced else f"{mode}: violations are answered with EPERM, not fatal",
+            detail=filters if enforced else f"{filters}; {mode}: violations are answered with EPERM, not fatal",
         ),
         Layer(name="no_new_privs", state=_IN_FORCE, detail="1"),
         Layer(name="capabilities", state=_IN_FORCE, detail="all five sets empty"),

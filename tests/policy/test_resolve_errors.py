@@ -166,9 +166,7 @@ def test_fields_of_a_newer_version_are_an_error(message: str) -> None:
 @pytest.mark.parametrize(
     ("field", "text"),
     [
-        ("raw_filters", 'raw_filters { syscall: "read" architecture: "x86_64" }'),
         ("phases", 'phases { name: "serving" begins_with: "listen" }'),
-        ("danger_reopened", 'danger_reopened: "ptrace"'),
     ],
 )
 def test_what_is_not_enforced_is_an_error(field: str, text: str) -> None:
@@ -182,3 +180,23 @@ def test_too_many_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(resolved(text.replace('hook: "open"', 'hook: "read"')).hooks) == 2
     with pytest.raises(PolicyError, match="has 3 hooks and a filter can tell 2 apart"):
         resolved(text)
+
+
+def test_a_rule_that_earlier_ones_cover_only_together_is_an_error_naming_all_places() -> None:
+    first, second, third = (
+        'rules { syscall: "dup3" when { argument: 2 less: "5" } action: ALLOW }',
+        'rules { syscall: "dup3" when { argument: 2 greater: "5" } action: ERRNO errno: "EPERM" }',
+        'rules { syscall: "dup3" when { argument: 2 %s } action: KILL }',
+    )
+    # The neighbour: one value is left over.
+    for left in ('equal: "5"', 'less: "6"', 'not_equal: "7"'):
+        assert resolved(first + second + third % left)
+    for nothing in ('equal: "4"', 'not_equal: "5"', 'one_of { value: "6" value: "1" }'):
+        with pytest.raises(
+            PolicyError, match=r"never reached.*rules\[0\] \(allow\).*rules\[1\] \(errno 1\)|the one at"
+        ):
+            resolved(first + second + third % nothing)
+    with pytest.raises(PolicyError, match="conditions never hold together"):
+        resolved(
+            'rules { syscall: "dup3" when { argument: 2 less: "5" } when { argument: 2 greater: "5" } action: KILL }'
+        )

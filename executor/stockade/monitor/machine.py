@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import resource
 import time
@@ -16,7 +17,6 @@ from stockade.monitor.supervision import Supervision
 from stockade.monitor.violations import Call, ViolationLog
 from stockade.policy.verdicts import DATA_LOG, DATA_VIOLATION, HOOK_BASE
 
-EPERM = 1
 SIGKILL = 9
 # Si_codes up to here say that a process sent the signal; above, the kernel did.
 SI_USER = 0
@@ -55,9 +55,15 @@ class Machine:
 
     def traced_call(self, tid: int, data: int, call: Call) -> Answer | int:
         """A call that the filter hands to us: what to do with it, or the error number to answer."""
+        if self._job.judge is not None:
+            own = self._job.judge(call.number, call.args)
+            if own is None:
+                # A filter of the program's own asks for a tracer, and there is none for it: seccomp(2).
+                return errno.ENOSYS
+            data = own
         if data == DATA_VIOLATION:
             self._log.record(tid, call, Kind.SYSCALL, "seccomp")
-            return EPERM
+            return errno.EPERM
         if data == DATA_LOG:
             self._record_allowed(tid, call)
             return Answer.CONTINUE

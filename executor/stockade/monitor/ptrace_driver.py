@@ -198,7 +198,9 @@ class PtraceDriver:
         self._free_exec_open = False
         job = self._supervision.job
         try:
-            self._supervision.readback = read_back(tid, self._namespaces, job.filters, job.rlimits)
+            self._supervision.readback = read_back(
+                tid, self._namespaces, job.filters, job.rlimits, host_network=job.host_network
+            )
         except (ReadbackError, OSError) as error:
             raise SetupFailedError(SetupFailure("read_back", 0, "", str(error))) from error
         self._executing = True

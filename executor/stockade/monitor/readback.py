@@ -55,11 +55,18 @@ def read_namespaces(pid: int) -> dict[str, str]:
     return _namespace_links(pid)
 
 
-def read_back(pid: int, namespaces: dict[str, str], filters: int, rlimits: dict[int, tuple[int, int]]) -> Readback:
+def read_back(
+    pid: int,
+    namespaces: dict[str, str],
+    filters: int,
+    rlimits: dict[int, tuple[int, int]],
+    *,
+    host_network: bool = False,
+) -> Readback:
     """Check the stopped task `pid` and return what was read. Raises ReadbackError naming the layer that is missing.
 
     `namespaces` is what `read_namespaces` gave; `filters` the number of seccomp filters that the task must have beyond
-    those of this process; `rlimits` what was asked.
+    those of this process; `rlimits` what was asked. With `host_network` the network namespace has to be the host's.
     """
     status = _status(pid)
     own, inherited = _of_this_process()
@@ -70,7 +77,8 @@ def read_back(pid: int, namespaces: dict[str, str], filters: int, rlimits: dict[
         "capabilities": all(int(status[name], 16) == 0 for name in CAPABILITY_SETS),
         "unprivileged host uid": "0" not in status["Uid"].split() and "0" not in status["Gid"].split(),
     }
-    present.update({f"{name} namespace": namespaces[name] != own[name] for name in NAMESPACES})
+    shared = {"net"} if host_network else set()
+    present.update({f"{name} namespace": (namespaces[name] == own[name]) is (name in shared) for name in NAMESPACES})
     limits = {resource: get_resource_limit(pid, resource) for resource in rlimits}
     present["resource limits"] = limits == rlimits
     missing = [name for name, found in present.items() if not found]

@@ -6,7 +6,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stockade.comms.channel import Channel
@@ -23,7 +23,11 @@ LONGEST_WAIT = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the monitor needs to know of a run. `hook_names` is in the order of the filter's numbering."""
+    """What the monitor needs to know of a run. `hook_names` is in the order of the filter's numbering.
+
+    `judge` is there when the program may install filters of its own, which could forge what ours tells the monitor: it
+    gives the data that our filter returns for a call (number and six registers), None when ours does not ask.
+    """
 
     channel: Channel
     mode: str
@@ -32,8 +36,10 @@ class Job:
     rlimits: dict[int, tuple[int, int]]
     filters: int
     shared_network: bool
+    host_network: bool
     announce_start: bool
     asked_at: float
+    judge: Callable[[int, Sequence[int]], int | None] | None = None
 
 
 class Supervision:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from stockade.kernel.architectures import X32_BIT, X86_64
 from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
+from stockade.policy.raw_filters import RawFilter, tightened
 from stockade.policy.rules import ARGUMENTS, KILL, Action, Kind, ResolvedPolicy, ResolvedRule
 from stockade.policy.verdicts import FREE_EXEC_ARGUMENT, FREE_EXEC_CALL
 
@@ -27,6 +28,8 @@ class DecidedBy(enum.Enum):
     REFUSED = "always refused"
     # A rule of the policy.
     RULE = "rule"
+    # A raw filter, which is stronger than what the rules say.
+    RAW_FILTER = "raw filter"
     # The default action.
     DEFAULT = "default"
     # A number above the newest one known.
@@ -35,12 +38,13 @@ class DecidedBy(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer: the action, the rule that decided if one did, and one sentence why."""
+    """The answer: the action, the rule or raw filter that decided if one did, and one sentence why."""
 
     action: Action
     rule: ResolvedRule | None
     reason: str
     decided_by: DecidedBy
+    raw: RawFilter | None = None
 
     @property
     def permits(self) -> bool:
@@ -66,6 +70,17 @@ def evaluate(
     if resolved.architecture.names.get(number) == FREE_EXEC_CALL and registers[FREE_EXEC_ARGUMENT] == FREE_EXEC_COOKIE:
         reason = "the one execution that starts the program"
         return Verdict(Action(Kind.TRACE), None, reason, DecidedBy.FREE_EXEC)
+    verdict = _by_rules(resolved, number, registers)
+    for raw in resolved.raw_by_number.get(number, ()):
+        action = raw.decide(number, registers, resolved.architecture.audit_token)
+        if action.kind is not Kind.ALLOW and tightened(verdict.action, action) is action:
+            reason = f"decided by the {raw.origin.text} ({raw.origin.place})"
+            verdict = Verdict(action, None, reason, DecidedBy.RAW_FILTER, raw)
+    return verdict
+
+
+def _by_rules(resolved: ResolvedPolicy, number: int, registers: Sequence[int]) -> Verdict:
+    """Say what the rules, or else the default, say about a call of the policy's own architecture."""
     for rule in resolved.by_number.get(number, ()):
         if rule.matches(registers):
             if rule.danger:

@@ -3,14 +3,18 @@
 One row for each family of calls, with the reason that reports show and the name of the danger it belongs to. Rows stand
 in every policy before the first rule that would let such a call run; a rule that answers an error number may stand
 before them, because then the call is still not run.
+
+A policy can reopen a danger by its name (`danger_reopened`): then the rows of that danger are left out, and its rules
+decide. That allows nothing by itself. Rows that are permanent stay: without them the monitor could be deceived.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 
 from stockade.kernel.architectures import ARCHITECTURES, Architecture
 from stockade.policy.rules import KILL, Action, Kind, Op, Origin, ResolvedCondition, ResolvedRule
@@ -20,17 +24,57 @@ PLACE = "always refused"
 
 @dataclass(frozen=True, slots=True)
 class RefusedRow:
-    """Calls that are refused when all conditions hold. `danger` names the family, `reason` is one clause for people."""
+    """Calls that are refused when all conditions hold. `danger` names the family, `reason` is one clause for people.
+
+    A `permanent` row is not reopened with its danger.
+    """
 
     danger: str
     syscalls: tuple[str, ...]
     reason: str
     conditions: tuple[ResolvedCondition, ...] = ()
     action: Action = KILL
+    permanent: bool = False
 
 
-def _row(danger: str, syscalls: str, reason: str, *conditions: ResolvedCondition, action: Action = KILL) -> RefusedRow:
-    return RefusedRow(danger, tuple(syscalls.split()), reason, conditions, action)
+# What reopening each danger means, for people who review a policy that does.
+DANGERS: Mapping[str, str] = MappingProxyType(
+    {
+        "ptrace": "control other processes of the box, read and write their memory, take their open files",
+        "bpf": "load programs and maps into the kernel",
+        "io_uring": "perform other system calls that pass no filter",
+        "userfaultfd": "stop the kernel in the middle of reading memory",
+        "perf": "profile the kernel",
+        "keyrings": "use keys of the kernel, which no namespace keeps apart",
+        "mount": "change what the file system of the box looks like, as far as the program has the capability",
+        "namespaces": "make and enter namespaces, in which the program has capabilities and reaches more of the kernel",
+        "untraced": "make processes that the monitor cannot see; the filter still holds for them",
+        "clone3": "make processes with flags that no filter can check, namespaces and CLONE_UNTRACED among them",
+        "kernel_code": "replace code of the kernel, as far as the program has the capability",
+        "file_handles": "open files past the root of the box, as far as the program has the capability",
+        "fanotify": "watch, and stop, file accesses of other processes",
+        "administration": "administer the machine, as far as the program has the capability",
+        "clock": "set the clock of the machine, as far as the program has the capability",
+        "hardware": "reach I/O ports, as far as the program has the capability",
+        "segments": "change how the processor sees memory, in rarely used kernel code",
+        "uselib": "map libraries by a long obsolete way",
+        "terminal": "type and paste into terminals, and load line disciplines and key maps",
+        "filters": "install further system-call filters, but none that notifies",
+        "process_image": "change what the kernel says about the program",
+        "syscall_dispatch": "divert system calls of the program before any filter sees them",
+    }
+)
+
+
+def _row(
+    danger: str,
+    syscalls: str,
+    reason: str,
+    *conditions: ResolvedCondition,
+    action: Action = KILL,
+    permanent: bool = False,
+) -> RefusedRow:
+    return RefusedRow(danger, tuple(syscalls.split()), reason, conditions, action, permanent)
 
 
 def _is(argument: int, value: int) -> ResolvedCondition:
@@ -134,6 +178,14 @@ REFUSED: tuple[RefusedRow, ...] = (
     _row(
         "filters",
         "seccomp",
+        "SECCOMP_FILTER_FLAG_NEW_LISTENER lets the program itself answer calls that the policy refuses",
+        _is(0, 1),  # SECCOMP_SET_MODE_FILTER
+        _has_any(1, 32, 1 << 3),
+        permanent=True,
+    ),
+    _row(
+        "filters",
+        "seccomp",
         "a further filter could forge what the monitor is told",
         ResolvedCondition(0, 32, Op.LESS_OR_EQUAL, (1,)),  # SECCOMP_SET_MODE_STRICT, SECCOMP_SET_MODE_FILTER
     ),
@@ -142,6 +194,7 @@ REFUSED: tuple[RefusedRow, ...] = (
         "seccomp",
         "the operation is newer than this version of stockade",
         ResolvedCondition(0, 32, Op.GREATER, (3,)),  # after SECCOMP_GET_NOTIF_SIZES
+        permanent=True,
     ),
     _row("filters", "prctl", "PR_SET_SECCOMP adds a filter, which could forge what the monitor is told", _is(0, 22)),
     _row("process_image", "prctl", "PR_SET_MM changes what the kernel says about the program", _is(0, 35)),
@@ -149,17 +202,20 @@ REFUSED: tuple[RefusedRow, ...] = (
 )
 
 
-def rules_for(architecture: Architecture) -> dict[str, tuple[ResolvedRule, ...]]:
-    """Give the rows as rules, by name of the call, for the calls that `architecture` has. Do not change the result."""
-    return _rules_for(architecture.name)
+def rules_for(architecture: Architecture, reopened: Iterable[str] = ()) -> dict[str, tuple[ResolvedRule, ...]]:
+    """Give the rows as rules, by name of the call, for the calls that `architecture` has. Do not change the result.
+
+    The rows of the dangers in `reopened` are left out, but for the permanent ones.
+    """
+    return _rules_for(architecture.name, frozenset(reopened))
 
 
 @cache
-def _rules_for(name: str) -> dict[str, tuple[ResolvedRule, ...]]:
+def _rules_for(name: str, reopened: frozenset[str]) -> dict[str, tuple[ResolvedRule, ...]]:
     architecture = ARCHITECTURES[name]
     found: dict[str, tuple[ResolvedRule, ...]] = {}
     for row in REFUSED:
-        for syscall in row.syscalls:
+        for syscall in row.syscalls if row.permanent or row.danger not in reopened else ():
             number = architecture.syscalls.get(syscall)
             if number is not None:
                 subject = f"{syscall} with such arguments" if row.conditions else syscall
@@ -169,9 +225,11 @@ def _rules_for(name: str) -> dict[str, tuple[ResolvedRule, ...]]:
     return found
 
 
-def refused_rule(syscall: str, arguments: Sequence[int], architecture: Architecture) -> ResolvedRule | None:
+def refused_rule(
+    syscall: str, arguments: Sequence[int], architecture: Architecture, reopened: Iterable[str] = ()
+) -> ResolvedRule | None:
     """Give the row that refuses a call with these six registers, or None: then a policy may allow it."""
-    for rule in rules_for(architecture).get(syscall, ()):
+    for rule in rules_for(architecture, reopened).get(syscall, ()):
         if rule.matches(arguments):
             return rule
     return None

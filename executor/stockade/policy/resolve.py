@@ -8,18 +8,23 @@ version cannot enforce is an error, never ignored.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError, UnsupportedError
 from stockade.kernel.architectures import AARCH64, X86_64, Architecture
 from stockade.policy import groups, refused
 from stockade.policy.places import Places
+from stockade.policy.raw_filters import RawFilter, check_hooks, resolve_raw
 from stockade.policy.resolve_rule import Line, action_of, closest, located, resolve_rule, split_place
 from stockade.policy.rules import KILL, MODES, Action, Kind, ResolvedPolicy, ResolvedRule, covers
+from stockade.policy.space import unreachable
 from stockade.policy.verdicts import MAX_HOOKS
 
 SCHEMA_VERSION = 1
+# Places that an error about a rule which is never reached names at most.
+MAX_PLACES = 6
 
 
 def resolve(
@@ -33,20 +38,27 @@ def resolve(
     """
     places = places or Places()
     _check_frame(message, architecture, mode)
+    reopened = _reopened(message.syscalls, places)
     explicit = list(_explicit(message.syscalls, architecture, places))
     _check_shadowed(explicit)
-    _check_refused(explicit, architecture)
+    _check_refused(explicit, architecture, reopened)
     lines = [*explicit, *_of_groups(message.syscalls, architecture, places)]
-    ordered = [line.rule for line in lines if not line.overridable] + [line.rule for line in lines if line.overridable]
+    ordered = [line for line in lines if not line.overridable] + [line for line in lines if line.overridable]
     default = _default(message.syscalls, places)
+    rules = tuple(_with_refused(ordered, refused.rules_for(architecture, reopened)))
+    raw = tuple(_raw(message.syscalls, architecture, places))
+    check_hooks(raw, rules, default)
+    actions = [rule.action for rule in rules] + [default] + [action for each in raw for action in each.actions]
     return ResolvedPolicy(
         architecture,
         mode,
-        tuple(_with_refused(ordered, architecture)),
+        rules,
         default,
         _unknown(message.options, default),
         max(architecture.names),
-        _hooks([rule.action for rule in ordered] + [default]),
+        _hooks(actions),
+        raw,
+        reopened.union(*(line.reopens for line in lines)),
     )
 
 
@@ -64,14 +76,30 @@ def _check_frame(message: policy_pb2.Policy, architecture: Architecture, mode: s
     if known.ByteSize() != message.ByteSize():
         raise PolicyError("the policy has fields that this version does not know: it was made by a newer one")
     if message.include:
-        raise PolicyError(
-            f"include of {message.include[0]!r} was not expanded: this version does not load other policies; "
-            "write their rules and groups here"
-        )
-    for field in ("raw_filters", "phases", "danger_reopened"):
-        if getattr(message.syscalls, field):
-            reason = f"this version does not enforce syscalls.{field}, so the policy cannot be used"
-            raise UnsupportedError("seccomp", reason, "remove it")
+        raise PolicyError(f"include of {message.include[0]!r} was not expanded: only reading a text policy does that")
+    if message.syscalls.phases:
+        reason = "this version does not enforce syscalls.phases, so the policy cannot be used"
+        raise UnsupportedError("seccomp", reason, "remove it")
+
+
+def _reopened(syscalls: policy_pb2.SyscallPolicy, places: Places) -> frozenset[str]:
+    """Give the dangers that the policy reopens, each checked to be one."""
+    found: set[str] = set()
+    for index, name in enumerate(syscalls.danger_reopened):
+        problem = "" if name in refused.DANGERS else f"unknown danger {name!r} in danger_reopened"
+        problem = problem or (f"danger_reopened names {name} twice" if name in found else "")
+        if problem:
+            near = closest(name, sorted(refused.DANGERS)) if name not in refused.DANGERS else None
+            raise located(PolicyError(problem, suggestion=near), places.reopening(index))
+        found.add(name)
+    return frozenset(found)
+
+
+def _raw(syscalls: policy_pb2.SyscallPolicy, architecture: Architecture, places: Places) -> Iterator[RawFilter]:
+    for index, message in enumerate(syscalls.raw_filters):
+        raw = resolve_raw(message, architecture, places.raw_filter(index))
+        if raw is not None:
+            yield raw
 
 
 def _explicit(syscalls: policy_pb2.SyscallPolicy, architecture: Architecture, places: Places) -> Iterator[Line]:
@@ -88,8 +116,10 @@ def _of_groups(syscalls: policy_pb2.SyscallPolicy, architecture: Architecture, p
             rules = groups.expand(group.name, tuple(group.argument))
         except PolicyError as error:
             raise located(error, place) from None
+        reopens = frozenset(groups.GROUPS[group.name].reopens)
         for rule in rules:
-            yield from resolve_rule(rule, architecture, place)
+            for line in resolve_rule(rule, architecture, place):
+                yield replace(line, reopens=reopens) if reopens else line
 
 
 def _default(syscalls: policy_pb2.SyscallPolicy, places: Places) -> Action:
@@ -119,52 +149,64 @@ def _unknown(options: policy_pb2.Options, default: Action) -> Action:
 
 
 def _check_shadowed(lines: Sequence[Line]) -> None:
-    """Refuse an explicit rule that an earlier one of the same source leaves nothing to decide.
+    """Refuse an explicit rule that earlier ones of the same source leave nothing to decide.
 
     A rule of another source (an included policy) may be shadowed: that is how it is overridden.
     """
-    earlier: dict[tuple[int, bool, str], list[ResolvedRule]] = {}
+    together: dict[tuple[int, bool, str], list[ResolvedRule]] = {}
     for line in lines:
-        rule, place = line.rule, line.rule.origin.place
-        tried = earlier.setdefault((rule.number, line.overridable, split_place(place)[0] if ":" in place else ""), [])
-        for other in tried:
-            if covers(other.conditions, rule.conditions):
-                raise located(PolicyError(_shadowed_text(other, rule)), place, rule.syscall)
-        tried.append(rule)
+        place = line.rule.origin.place
+        source = split_place(place)[0] if ":" in place else ""
+        together.setdefault((line.rule.number, line.overridable, source), []).append(line.rule)
+    for rules in together.values():
+        for found in unreachable(rules) if len(rules) > 1 or rules[0].conditions else ():
+            rule, covering = rules[found.index], [rules[index] for index in found.covered_by]
+            raise located(PolicyError(_shadowed_text(covering, rule)), rule.origin.place, rule.syscall)
 
 
-def _shadowed_text(earlier: ResolvedRule, rule: ResolvedRule) -> str:
-    where = earlier.origin.place
-    if earlier.action == rule.action and earlier.conditions == rule.conditions:
-        return f"{rule.syscall} has this rule already, at {where}"
-    if not earlier.conditions and not rule.conditions:
-        return f"{rule.syscall} is {rule.action} here and {earlier.action} at {where}"
-    return (
-        f"this rule for {rule.syscall} is never reached: the one at {where} ({earlier.action}) decides all such calls"
-    )
+def _shadowed_text(earlier: Sequence[ResolvedRule], rule: ResolvedRule) -> str:
+    if not earlier:
+        return f"this rule for {rule.syscall} is never reached: its conditions never hold together"
+    places = [f"{each.origin.place} ({each.action})" for each in earlier]
+    if len(earlier) > 1:
+        shown = "; ".join(places[:MAX_PLACES]) + ("; …" if len(places) > MAX_PLACES else "")
+        return f"this rule for {rule.syscall} is never reached: earlier ones together decide all such calls: {shown}"
+    (first,) = earlier
+    if first.action == rule.action and first.conditions == rule.conditions:
+        return f"{rule.syscall} has this rule already, at {first.origin.place}"
+    if not first.conditions and not rule.conditions:
+        return f"{rule.syscall} is {rule.action} here and {first.action} at {first.origin.place}"
+    return f"this rule for {rule.syscall} is never reached: the one at {places[0]} decides all such calls"
 
 
-def _check_refused(lines: Sequence[Line], architecture: Architecture) -> None:
+def _check_refused(lines: Sequence[Line], architecture: Architecture, reopened: frozenset[str]) -> None:
     """Refuse an explicit rule that would let an always-refused call run."""
-    rows = refused.rules_for(architecture)
+    rows, permanent = refused.rules_for(architecture, reopened), refused.rules_for(architecture, refused.DANGERS)
     for rule in (line.rule for line in lines):
         for row in rows.get(rule.syscall, ()) if rule.action.kind.permits else ():
             if covers(row.conditions, rule.conditions):
                 message = (
                     f"{row.origin.text}. A rule may answer it with an error number, but not {rule.action.kind.value} it"
                 )
+                if row not in permanent.get(rule.syscall, ()):
+                    message += f", unless the policy reopens {row.danger!r}: danger_reopen_{row.danger}() before it"
                 raise located(PolicyError(message), rule.origin.place, rule.syscall)
 
 
-def _with_refused(rules: Iterable[ResolvedRule], architecture: Architecture) -> Iterator[ResolvedRule]:
-    """Put the always-refused rows of each call before the first rule that permits it, else after all of its rules."""
-    waiting = dict(refused.rules_for(architecture))
-    for rule in rules:
-        if rule.action.kind.permits:
-            yield from waiting.pop(rule.syscall, ())
-        yield rule
-    for rows in waiting.values():
-        yield from rows
+def _with_refused(lines: Iterable[Line], rows: Mapping[str, Sequence[ResolvedRule]]) -> Iterator[ResolvedRule]:
+    """Put the always-refused rows of each call before the first rule that permits it, else after all of its rules.
+
+    A line that reopens a danger stands before the rows of that danger: it permits what its conditions say, and no more.
+    """
+    waiting = {syscall: list(found) for syscall, found in rows.items()}
+    for line in lines:
+        if line.rule.action.kind.permits:
+            due = waiting.get(line.rule.syscall, [])
+            waiting[line.rule.syscall] = [row for row in due if row.danger in line.reopens]
+            yield from (row for row in due if row.danger not in line.reopens)
+        yield line.rule
+    for left in waiting.values():
+        yield from left
 
 
 def _hooks(actions: Iterable[Action]) -> tuple[str, ...]:

@@ -30,10 +30,11 @@ _PLACE_WITH_LINE = re.compile(r"(.*):(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A resolved rule, and whether it decides only what no other rule decides."""
+    """A resolved rule, whether it decides only what no other rule decides, and the dangers that its group reopens."""
 
     rule: ResolvedRule
     overridable: bool
+    reopens: frozenset[str] = frozenset()
 
 
 def resolve_rule(rule: policy_pb2.Rule, architecture: Architecture, place: str) -> Iterator[Line]:

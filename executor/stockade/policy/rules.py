@@ -9,8 +9,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from stockade.kernel.architectures import Architecture
+
+if TYPE_CHECKING:
+    from stockade.policy.raw_filters import RawFilter
 
 ARGUMENTS = 6
 WIDTHS = (16, 32, 64)
@@ -35,6 +39,10 @@ class Kind(enum.Enum):
         return self in (Kind.ALLOW, Kind.LOG, Kind.TRACE)
 
 
+# From the one that lets most through to the one that lets least through, as the kernel ranks what filters return.
+_BY_STRENGTH = (Kind.ALLOW, Kind.LOG, Kind.TRACE, Kind.ERRNO, Kind.TRAP, Kind.KILL)
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
     """A kind, with `errno` (0 to 4095) for ERRNO and `hook` (its name) for TRACE."""
@@ -42,6 +50,11 @@ class Action:
     kind: Kind
     errno: int = 0
     hook: str = ""
+
+    @property
+    def strength(self) -> int:
+        """How much goes before it when several filters decide: 0 for ALLOW to 5 for KILL."""
+        return _BY_STRENGTH.index(self.kind)
 
     def __str__(self) -> str:
         if self.kind is Kind.ERRNO:
@@ -181,7 +194,8 @@ class ResolvedPolicy:
     """What a policy says about the calls of one architecture, in one mode.
 
     `rules` are in the order in which they are tried. A call that none decides gets `default`; with a number above
-    `highest` (the newest one known) it gets `unknown`. `hooks` are the names that TRACE actions use.
+    `highest` (the newest one known) it gets `unknown`. `hooks` are the names that TRACE actions use. `raw` are the raw
+    filters, which tighten what the rules say. `reopened` are the dangers of which a rule may permit something.
     """
 
     architecture: Architecture
@@ -191,7 +205,10 @@ class ResolvedPolicy:
     unknown: Action
     highest: int
     hooks: tuple[str, ...]
+    raw: tuple[RawFilter, ...] = ()
+    reopened: frozenset[str] = frozenset()
     by_number: Mapping[int, tuple[ResolvedRule, ...]] = field(init=False, repr=False, compare=False)
+    raw_by_number: Mapping[int, tuple[RawFilter, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         found: dict[int, list[ResolvedRule]] = {}
@@ -200,3 +217,6 @@ class ResolvedPolicy:
                 raise ValueError(f"{rule.syscall} has the number {rule.number}, above the highest one {self.highest}")
             found.setdefault(rule.number, []).append(rule)
         object.__setattr__(self, "by_number", {number: tuple(rules) for number, rules in sorted(found.items())})
+        numbers = sorted({number for raw in self.raw for number in raw.numbers})
+        filtered = {number: tuple(raw for raw in self.raw if number in raw.numbers) for number in numbers}
+        object.__setattr__(self, "raw_by_number", filtered)

@@ -12,16 +12,16 @@ from typing import TypeAlias
 from stockade.errors import MonitorError
 from stockade.kernel.architectures import ARCHITECTURES, X32_BIT
 from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
+from stockade.policy.bpf.instructions import ALU, JMP
 from stockade.policy.bpf.interpreter import Interpreter, SeccompData
-from stockade.policy.evaluate import DecidedBy, Verdict, evaluate
+from stockade.policy.evaluate import evaluate
+from stockade.policy.expected import expected_value
+from stockade.policy.raw_filters import RawFilter
 from stockade.policy.rules import ARGUMENTS, Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
-from stockade.policy.verdicts import (
-    FOREIGN_VALUE,
-    FREE_EXEC_ARGUMENT,
-    FREE_EXEC_CALL,
-    FREE_EXEC_VALUE,
-    filter_value,
-)
+from stockade.policy.verdicts import FREE_EXEC_ARGUMENT, FREE_EXEC_CALL
+
+# Constants of one raw filter that are tried around; more would make the check of a long program slow.
+MAX_RAW_VALUES = 256
 
 _REGISTER = (1 << 64) - 1
 _LOW = (1 << 32) - 1
@@ -72,16 +72,9 @@ def _compare(resolved: ResolvedPolicy, case: Case, actual: int | None) -> None:
 def _decided_by_number(resolved: ResolvedPolicy, number: int) -> bool:
     """Say whether no argument can matter for a call: it has no rule, or its first one has no condition."""
     rules = resolved.by_number.get(number)
+    if number in resolved.raw_by_number:
+        return False
     return resolved.architecture.names.get(number) != FREE_EXEC_CALL and not (rules and rules[0].conditions)
-
-
-def expected_value(resolved: ResolvedPolicy, verdict: Verdict) -> int:
-    """Give the filter value that stands for a verdict of the evaluator."""
-    if verdict.decided_by in (DecidedBy.FOREIGN_ARCHITECTURE, DecidedBy.X32):
-        return FOREIGN_VALUE
-    if verdict.decided_by is DecidedBy.FREE_EXEC:
-        return FREE_EXEC_VALUE
-    return filter_value(verdict.action, resolved.mode, resolved.hooks)
 
 
 def cases(resolved: ResolvedPolicy) -> Iterator[Case]:
@@ -100,6 +93,22 @@ def cases(resolved: ResolvedPolicy) -> Iterator[Case]:
             distinct = {registers: None for rule in rules for registers in _registers_for(rule)}
             for registers in (_ZEROS, _ONES, *distinct):
                 yield number, token, registers
+    for number, filters in resolved.raw_by_number.items():
+        matching = [next(_matching(rule.conditions)) for rule in resolved.by_number.get(number, ())]
+        for registers in (_ZEROS, *matching):
+            yield number, token, registers
+            for raw in filters:
+                yield from ((number, token, each) for each in _around_constants(raw, registers))
+
+
+def _around_constants(raw: RawFilter, registers: Registers) -> Iterator[Registers]:
+    """Give `registers` with each half of each argument replaced by values around the constants of a raw filter."""
+    constants = {instruction.k for instruction in raw.instructions if instruction.code & 7 in (JMP, ALU)}
+    near = sorted({constant + step & _LOW for constant in constants for step in (-1, 0, 1)})[:MAX_RAW_VALUES]
+    for argument, value in enumerate(registers):
+        for half in near:
+            yield _with(registers, argument, value & ~_LOW | half)
+            yield _with(registers, argument, value & _LOW | half << 32)
 
 
 def _registers_for(rule: ResolvedRule) -> Iterator[Registers]:

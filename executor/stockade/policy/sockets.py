@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from stockade.policy.rules import ResolvedPolicy
 
-# Every way to a first socket. The others (accept, recvmsg, …) need one; io_uring and pidfd_getfd are always refused.
-SOCKET_MAKERS = ("socket", "socketpair")
+# Every way to a first socket. The others (accept, recvmsg, …) need one. io_uring is refused unless it is reopened.
+SOCKET_MAKERS = ("socket", "socketpair", "io_uring_setup")
 
 
 def admits_sockets(resolved: ResolvedPolicy) -> bool:

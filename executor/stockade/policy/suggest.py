@@ -82,7 +82,7 @@ def _refusal(policy: Policy, call: Call) -> str:
             f"number {call.number} is not known to this version of stockade; enosys_for_unknown_syscalls() answers "
             "such calls with ENOSYS"
         )
-    refused = refused_rule(call.syscall, call.registers, architecture)
+    refused = refused_rule(call.syscall, call.registers, architecture, policy.message.syscalls.danger_reopened)
     if refused is not None:
         return f'{refused.origin.text}; .block_syscall_with_errno({quoted(call.syscall)}, "EPERM") answers it instead'
     return _decided(verdict, call.syscall)
@@ -90,6 +90,8 @@ def _refusal(policy: Policy, call: Call) -> str:
 
 def _decided(verdict: Verdict, syscall: str) -> str:
     """Say which rule decides a call on purpose; empty when only the default action does."""
+    if verdict.raw is not None and not verdict.permits:
+        return f"the {verdict.raw.origin.text} ({verdict.raw.origin.place}) refuses it on purpose; change or remove it"
     if verdict.decided_by is not DecidedBy.RULE or verdict.rule is None:
         return "" if not verdict.permits else _permitted(verdict, "the default action", syscall)
     place, kind = verdict.rule.origin.place, verdict.action.kind

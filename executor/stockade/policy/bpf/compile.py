@@ -15,7 +15,8 @@ from stockade.kernel.seccomp_constants import BPF_MAXINSNS, FREE_EXEC_COOKIE
 from stockade.policy.bpf.emit import emit
 from stockade.policy.bpf.graph import Graph, Node
 from stockade.policy.bpf.instructions import ARCH_WORD, JEQ, JGE, JSET, NR_WORD, Instruction, encode
-from stockade.policy.rules import Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
+from stockade.policy.raw_filters import ALLOW, tightened
+from stockade.policy.rules import Action, Kind, Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
 from stockade.policy.verdicts import (
     FOREIGN_VALUE,
     FREE_EXEC_ARGUMENT,
@@ -24,6 +25,8 @@ from stockade.policy.verdicts import (
     filter_value,
 )
 
+# Single numbers that are tried one after the other: halving them first makes the mean path no shorter.
+MAX_CHAIN = 3
 _FREE_EXEC = ResolvedCondition(FREE_EXEC_ARGUMENT, 64, Op.EQUAL, (FREE_EXEC_COOKIE,))
 
 
@@ -56,7 +59,8 @@ def _intervals(graph: Graph, resolved: ResolvedPolicy) -> list[tuple[int, Node]]
     """Give (first number, node) of each run of numbers that are treated alike, in order, beginning with 0."""
     default = graph.leaf(filter_value(resolved.default, resolved.mode, resolved.hooks))
     unknown = graph.leaf(filter_value(resolved.unknown, resolved.mode, resolved.hooks))
-    nodes = {number: _call(graph, resolved, rules, default) for number, rules in resolved.by_number.items()}
+    numbers = {**resolved.by_number, **resolved.raw_by_number}
+    nodes = {number: _filtered(graph, resolved, number) for number in numbers}
     free_exec = resolved.architecture.number(FREE_EXEC_CALL)
     nodes[free_exec] = graph.condition(_FREE_EXEC, graph.leaf(FREE_EXEC_VALUE), nodes.get(free_exec, default))
     starts: dict[int, Node] = {0: default, resolved.highest + 1: unknown}
@@ -71,30 +75,72 @@ def _intervals(graph: Graph, resolved: ResolvedPolicy) -> list[tuple[int, Node]]
     return intervals
 
 
-def _call(graph: Graph, resolved: ResolvedPolicy, rules: Sequence[ResolvedRule], default: Node) -> Node:
-    """Give the node that decides one call: its rules in order, then the default."""
-    # Groups overlap: what an earlier rule decides already needs no instruction.
+def _filtered(graph: Graph, resolved: ResolvedPolicy, number: int, raw: Action = ALLOW, tried: int = 0) -> Node:
+    """Give the node that decides one call: its raw filters from the one with index `tried` on, then its rules.
+
+    `raw` is what the filters before have said. Each of their answers leads to a copy of the rest, in which it holds
+    where the rest says less.
+    """
+    filters = resolved.raw_by_number.get(number, ())
+    if raw.kind is Kind.KILL:
+        return graph.leaf(filter_value(raw, resolved.mode, resolved.hooks))
+    if tried == len(filters):
+        return _call(graph, resolved, resolved.by_number.get(number, ()), raw)
+    exits = [_filtered(graph, resolved, number, tightened(raw, action), tried + 1) for action in filters[tried].actions]
+    return graph.block(filters[tried].instructions, exits)
+
+
+def _call(graph: Graph, resolved: ResolvedPolicy, rules: Sequence[ResolvedRule], raw: Action) -> Node:
+    """Give the node that decides one call by its rules in order, then the default; each tightened by `raw`."""
+
+    def leaf(action: Action) -> Node:
+        return graph.leaf(filter_value(tightened(action, raw), resolved.mode, resolved.hooks))
+
+    node, action, answer = leaf(resolved.default), None, None
+    for rule in reversed(_deciding(rules)):
+        if answer is None or rule.action is not action:
+            action, answer = rule.action, leaf(rule.action)
+        node = graph.conditions(rule.conditions, answer, node)
+    return node
+
+
+def _deciding(rules: Sequence[ResolvedRule]) -> Sequence[ResolvedRule]:
+    """Give the rules of a call without those that an earlier one leaves nothing to decide: groups overlap."""
+    if len(rules) == 1:
+        return rules
     tried: dict[frozenset[ResolvedCondition], ResolvedRule] = {}
     for rule in rules:
         tried.setdefault(frozenset(rule.conditions), rule)
         if not rule.conditions:
             break
-    node = default
-    for rule in reversed(tried.values()):
-        leaf = graph.leaf(filter_value(rule.action, resolved.mode, resolved.hooks))
-        node = graph.conditions(rule.conditions, leaf, node)
-    return node
+    return list(tried.values())
 
 
-def _dispatch(graph: Graph, intervals: Sequence[tuple[int, Node]]) -> Node:
-    """Give the balanced search for the run of numbers that a call lies in."""
+def _dispatch(graph: Graph, intervals: Sequence[tuple[int, Node]], end: int = 1 << 32) -> Node:
+    """Give the balanced search for the run of numbers that a call lies in; all are below `end`."""
     if len(intervals) == 1:
         return intervals[0][1]
-    if len(intervals) == 3 and intervals[0][1] is intervals[2][1] and intervals[1][0] + 1 == intervals[2][0]:
-        return graph.test(NR_WORD, JEQ, intervals[1][0], intervals[1][1], intervals[0][1])
+    if len(intervals) <= 2 * MAX_CHAIN + 1:
+        chain = _chain(graph, intervals, end)
+        if chain is not None:
+            return chain
     middle = len(intervals) // 2
-    upper, lower = _dispatch(graph, intervals[middle:]), _dispatch(graph, intervals[:middle])
+    upper = _dispatch(graph, intervals[middle:], end)
+    lower = _dispatch(graph, intervals[:middle], intervals[middle][0])
     return graph.test(NR_WORD, JGE, intervals[middle][0], upper, lower)
+
+
+def _chain(graph: Graph, intervals: Sequence[tuple[int, Node]], end: int) -> Node | None:
+    """Give the comparison with one single number after the other; None where that is not the shortest way."""
+    ends = [start for start, _ in intervals[1:]] + [end]
+    singles = [each for each, after in zip(intervals, ends, strict=True) if each[0] + 1 == after]
+    others = {node for (start, node), after in zip(intervals, ends, strict=True) if start + 1 != after}
+    if len(singles) > MAX_CHAIN or len(others) != 1:
+        return None
+    (node,) = others
+    for number, single in reversed(singles):
+        node = graph.test(NR_WORD, JEQ, number, single, node)
+    return node
 
 
 def _heaviest(resolved: ResolvedPolicy) -> str:

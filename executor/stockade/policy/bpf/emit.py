@@ -7,50 +7,53 @@ a stepping stone: a copy of a leaf, or a `ja`.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
-from stockade.policy.bpf.graph import Leaf, Node, Test
+from stockade.policy.bpf.graph import Block, Leaf, Node, Test
 from stockade.policy.bpf.instructions import ALU, AND, JA, JMP, LOAD_WORD, MAX_JUMP, RET_K, Instruction
 
-# The entry of a test that skips its load, or its load and mask, when the accumulator already holds what it needs.
+# The step of a test at which it is entered: its load, or the mask or the comparison when the accumulator already holds
+# what is needed. Everything else is entered at its only step.
 _LOAD, _MASK, _COMPARE = range(3)
-_Entry: TypeAlias = tuple[Node, int]
 
 
 def emit(root: Node) -> list[Instruction]:
     """Give the instructions of the graph below `root`, in the order in which the kernel takes them."""
     order = _backwards(root)
+    steps = {root: 1 << _entry(None, root)}
+    for node in order:
+        previous = node if type(node) is Test else None
+        for successor in _successors(node):
+            steps[successor] = steps.get(successor, 0) | 1 << _entry(previous, successor)
     layout = _Layout()
-    needed = {(root, _entry(None, root))}
     for node in order:
-        if isinstance(node, Test):
-            needed.update((successor, _entry(node, successor)) for successor in (node.yes, node.no))
-    for node in order:
-        layout.add(node, needed)
+        layout.add(node, steps[node])
     return layout.instructions[::-1]
 
 
 def _backwards(root: Node) -> list[Node]:
     """Give every node below `root` once, each after the two that it leads to. Without recursion: chains are long."""
-    order: list[Node] = []
+    order: dict[Node, None] = {}
     seen: set[Node] = set()
-    stack: list[tuple[Node, bool]] = [(root, False)]
+    stack = [root]
     while stack:
-        node, finished = stack.pop()
-        if finished:
-            order.append(node)
-        elif node not in seen:
+        node = stack[-1]
+        if node in seen:
+            order[stack.pop()] = None
+        else:
             seen.add(node)
-            stack.append((node, True))
-            if isinstance(node, Test):
-                # The branch that is visited last lies nearest to its test.
-                stack.extend([(node.yes, False), (node.no, False)])
-    return order
+            # The branch that is visited last lies nearest to its test.
+            stack += _successors(node)
+    return list(order)
+
+
+def _successors(node: Node) -> tuple[Node, ...]:
+    if type(node) is Test:
+        return node.yes, node.no
+    return node.exits if isinstance(node, Block) else ()
 
 
 def _entry(previous: Test | None, node: Node) -> int:
     """Give the first step of `node` that is needed after `previous`, which left its word in the accumulator."""
-    if isinstance(node, Leaf):
+    if type(node) is not Test:
         return _COMPARE
     if previous is None or previous.word != node.word or previous.mask not in (0, node.mask):
         return _LOAD
@@ -62,38 +65,50 @@ class _Layout:
 
     def __init__(self) -> None:
         self.instructions: list[Instruction] = []
-        self._position: dict[_Entry, int] = {}
+        # By step and node.
+        self._positions: tuple[dict[Node, int], ...] = ({}, {}, {})
 
-    def add(self, node: Node, needed: set[_Entry]) -> None:
-        """Lay out `node` in front of everything that it leads to, with the steps that somebody needs."""
-        if isinstance(node, Leaf):
-            self._put((node, _COMPARE), Instruction(RET_K, k=node.value))
-            return
-        yes, no = (node.yes, _entry(node, node.yes)), (node.no, _entry(node, node.no))
-        jt, jf = self._reach(yes, no)
-        self._put((node, _COMPARE), Instruction(JMP | node.operation, jt, jf, node.k))
-        entries = {entry for reached, entry in ((node, _LOAD), (node, _MASK)) if (reached, entry) in needed}
-        if node.mask and entries:
-            self._put((node, _MASK), Instruction(ALU | AND, k=node.mask))
-        if _LOAD in entries:
-            self._put((node, _LOAD), Instruction(LOAD_WORD, k=node.word * 4))
+    def add(self, node: Node, steps: int) -> None:
+        """Lay out `node` in front of everything that it leads to, with the steps (bits) at which it is entered."""
+        if type(node) is Test:
+            self._add_test(node, steps)
+        elif isinstance(node, Block):
+            self._add_block(node)
+        elif isinstance(node, Leaf):
+            self._put(node, _COMPARE, Instruction(RET_K, 0, 0, node.value))
 
-    def _put(self, entry: _Entry, instruction: Instruction) -> None:
-        self.instructions.append(instruction)
-        self._position[entry] = len(self.instructions)
-
-    def _offset(self, entry: _Entry) -> int:
-        """Give how many instructions a jump that is laid out next has to skip to get to `entry`."""
-        return len(self.instructions) - self._position[entry]
-
-    def _reach(self, yes: _Entry, no: _Entry) -> tuple[int, int]:
-        """Give the offsets of a conditional jump that is laid out next, after laying out stepping stones for it."""
+    def _add_test(self, test: Test, steps: int) -> None:
+        yes, no = test.yes, test.no
+        yes_step, no_step = _entry(test, yes), _entry(test, no)
         while True:
-            far = max(yes, no, key=self._offset)
-            if self._offset(far) <= MAX_JUMP:
-                return self._offset(yes), self._offset(no)
-            node = far[0]
-            if isinstance(node, Leaf):
-                self._put(far, Instruction(RET_K, k=node.value))
-            else:
-                self._put(far, Instruction(JMP | JA, k=self._offset(far)))
+            length = len(self.instructions)
+            jt, jf = length - self._positions[yes_step][yes], length - self._positions[no_step][no]
+            if jt <= MAX_JUMP and jf <= MAX_JUMP:
+                break
+            self._add_stone(yes, yes_step, jt) if jt >= jf else self._add_stone(no, no_step, jf)
+        self._put(test, _COMPARE, Instruction(JMP | test.operation, jt, jf, test.k))
+        if test.mask and steps & (1 << _LOAD | 1 << _MASK):
+            self._put(test, _MASK, Instruction(ALU | AND, 0, 0, test.mask))
+        if steps & 1 << _LOAD:
+            self._put(test, _LOAD, Instruction(LOAD_WORD, 0, 0, test.word * 4))
+
+    def _add_block(self, block: Block) -> None:
+        """Lay out a block: its returns become jumps, which reach anywhere, so that its own offsets stay right."""
+        for instruction in reversed(block.instructions):
+            if instruction.code == RET_K:
+                node = block.exits[instruction.k]
+                offset = len(self.instructions) - self._positions[_entry(None, node)][node]
+                instruction = Instruction(JMP | JA, k=offset)
+            self.instructions.append(instruction)
+        self._positions[_COMPARE][block] = len(self.instructions)
+
+    def _add_stone(self, node: Node, step: int, offset: int) -> None:
+        """Lay out something within reach that leads to `node`, which is `offset` instructions away."""
+        if isinstance(node, Leaf):
+            self._put(node, step, Instruction(RET_K, 0, 0, node.value))
+        else:
+            self._put(node, step, Instruction(JMP | JA, k=offset))
+
+    def _put(self, node: Node, step: int, instruction: Instruction) -> None:
+        self.instructions.append(instruction)
+        self._positions[step][node] = len(self.instructions)
