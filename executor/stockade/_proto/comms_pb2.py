@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17stockade/v1/comms.proto\x12\x0bstockade.v1\"\x85\x01\n\x0b\x46orkRequest\x12\x10\n\x08template\x18\x01 \x01(\x0c\x12/\n\nrun_mounts\x18\x02 \x03(\x0b\x32\x1b.stockade.v1.MountOperation\x12$\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x17.stockade.v1.BoxOptions\x12\r\n\x05spare\x18\x04 \x01(\x08\"\x9e\x01\n\x0cTemplatePlan\x12+\n\x06mounts\x18\x01 \x03(\x0b\x32\x1b.stockade.v1.MountOperation\x12-\n\x0cmount_points\x18\x02 \x03(\x0b\x32\x17.stockade.v1.MountPoint\x12\x0b\n\x03uid\x18\x03 \x01(\r\x12\x0b\n\x03gid\x18\x04 \x01(\r\x12\x18\n\x10leaves_host_root\x18\x05 \x01(\x08\"-\n\nMountPoint\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tdirectory\x18\x02 \x01(\x08\"\xd5\x02\n\x0eMountOperation\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .stockade.v1.MountOperation.Kind\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x10\n\x08writable\x18\x04 \x01(\x08\x12\x12\n\nexecutable\x18\x05 \x01(\x08\x12\x11\n\tif_exists\x18\x06 \x01(\x08\x12\x0c\n\x04size\x18\x07 \x01(\x04\x12\x0e\n\x06inodes\x18\x08 \x01(\x04\x12\x0c\n\x04mode\x18\t \x01(\r\x12\x0c\n\x04\x66ull\x18\n \x01(\x08\x12\x0e\n\x06\x64\x65vice\x18\x0b \x01(\x08\"p\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tBIND_FILE\x10\x01\x12\x12\n\x0e\x42IND_DIRECTORY\x10\x02\x12\t\n\x05TMPFS\x10\x03\x12\x08\n\x04PROC\x10\x04\x12\x0b\n\x07SYMLINK\x10\x05\x12\r\n\tDIRECTORY\x10\x06\"\\\n\nBoxOptions\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\x10\n\x08loopback\x18\x02 \x01(\x08\x12\x12\n\ndomainname\x18\x03 \x01(\t\x12\x16\n\x0eshared_network\x18\x04 \x01(\x08\"\t\n\x07Started\"\xbd\x02\n\x06Launch\x12\x0e\n\x06policy\x18\x01 \x01(\x0c\x12\x15\n\rpolicy_digest\x18\x02 \x01(\x0c\x12.\n\x08programs\x18\x03 \x03(\x0b\x32\x1c.stockade.v1.CompiledProgram\x12\x0f\n\x07program\x18\x04 \x01(\x0c\x12\x1a\n\x12program_descriptor\x18\x05 \x01(\x08\x12\x0c\n\x04\x61rgv\x18\x06 \x03(\x0c\x12\x0b\n\x03\x65nv\x18\x07 \x03(\x0c\x12\x0b\n\x03\x63wd\x18\x08 \x01(\x0c\x12\x13\n\x0b\x64\x65scriptors\x18\t \x03(\r\x12+\n\x07rlimits\x18\n \x03(\x0b\x32\x1a.stockade.v1.ResourceLimit\x12\r\n\x05umask\x18\x0b \x01(\r\x12\x0c\n\x04nice\x18\x0c \x01(\x05\x12\x1a\n\x12\x64\x61nger_speculation\x18\r \x01(\x08\x12\x0c\n\x04\x63pus\x18\x0e \x03(\r\"=\n\rResourceLimit\x12\x10\n\x08resource\x18\x01 \x01(\r\x12\x0c\n\x04soft\x18\x02 \x01(\x04\x12\x0c\n\x04hard\x18\x03 \x01(\x04\"[\n\x0f\x43ompiledProgram\x12\x14\n\x0c\x61rchitecture\x18\x01 \x01(\r\x12\x14\n\x0cinstructions\x18\x02 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0c\n\x04mode\x18\x04 \x01(\t\"\x18\n\x05Ready\x12\x0f\n\x07program\x18\x01 \x01(\x0c\"\x04\n\x02Go\"I\n\x0cSetupFailure\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\r\n\x05\x65rrno\x18\x02 \x01(\x05\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\x8e\x01\n\x05Reply\x12\'\n\x07started\x18\x01 \x01(\x0b\x32\x14.stockade.v1.StartedH\x00\x12#\n\x05ready\x18\x02 \x01(\x0b\x32\x12.stockade.v1.ReadyH\x00\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x19.stockade.v1.SetupFailureH\x00\x42\t\n\x07message\"Z\n\x07\x43ommand\x12%\n\x06launch\x18\x01 \x01(\x0b\x32\x13.stockade.v1.LaunchH\x00\x12\x1d\n\x02go\x18\x02 \x01(\x0b\x32\x0f.stockade.v1.GoH\x00\x42\t\n\x07messageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17stockade/v1/comms.proto\x12\x0bstockade.v1\"\x85\x01\n\x0b\x46orkRequest\x12\x10\n\x08template\x18\x01 \x01(\x0c\x12/\n\nrun_mounts\x18\x02 \x03(\x0b\x32\x1b.stockade.v1.MountOperation\x12$\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x17.stockade.v1.BoxOptions\x12\r\n\x05spare\x18\x04 \x01(\x08\"\xb4\x01\n\x0cTemplatePlan\x12+\n\x06mounts\x18\x01 \x03(\x0b\x32\x1b.stockade.v1.MountOperation\x12-\n\x0cmount_points\x18\x02 \x03(\x0b\x32\x17.stockade.v1.MountPoint\x12\x0b\n\x03uid\x18\x03 \x01(\r\x12\x0b\n\x03gid\x18\x04 \x01(\r\x12\x18\n\x10leaves_host_root\x18\x05 \x01(\x08\x12\x14\n\x0chost_network\x18\x06 \x01(\x08\"-\n\nMountPoint\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tdirectory\x18\x02 \x01(\x08\"\xd5\x02\n\x0eMountOperation\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .stockade.v1.MountOperation.Kind\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x10\n\x08writable\x18\x04 \x01(\x08\x12\x12\n\nexecutable\x18\x05 \x01(\x08\x12\x11\n\tif_exists\x18\x06 \x01(\x08\x12\x0c\n\x04size\x18\x07 \x01(\x04\x12\x0e\n\x06inodes\x18\x08 \x01(\x04\x12\x0c\n\x04mode\x18\t \x01(\r\x12\x0c\n\x04\x66ull\x18\n \x01(\x08\x12\x0e\n\x06\x64\x65vice\x18\x0b \x01(\x08\"p\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tBIND_FILE\x10\x01\x12\x12\n\x0e\x42IND_DIRECTORY\x10\x02\x12\t\n\x05TMPFS\x10\x03\x12\x08\n\x04PROC\x10\x04\x12\x0b\n\x07SYMLINK\x10\x05\x12\r\n\tDIRECTORY\x10\x06\"\\\n\nBoxOptions\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\x10\n\x08loopback\x18\x02 \x01(\x08\x12\x12\n\ndomainname\x18\x03 \x01(\t\x12\x16\n\x0eshared_network\x18\x04 \x01(\x08\"\t\n\x07Started\"\xbd\x02\n\x06Launch\x12\x0e\n\x06policy\x18\x01 \x01(\x0c\x12\x15\n\rpolicy_digest\x18\x02 \x01(\x0c\x12.\n\x08programs\x18\x03 \x03(\x0b\x32\x1c.stockade.v1.CompiledProgram\x12\x0f\n\x07program\x18\x04 \x01(\x0c\x12\x1a\n\x12program_descriptor\x18\x05 \x01(\x08\x12\x0c\n\x04\x61rgv\x18\x06 \x03(\x0c\x12\x0b\n\x03\x65nv\x18\x07 \x03(\x0c\x12\x0b\n\x03\x63wd\x18\x08 \x01(\x0c\x12\x13\n\x0b\x64\x65scriptors\x18\t \x03(\r\x12+\n\x07rlimits\x18\n \x03(\x0b\x32\x1a.stockade.v1.ResourceLimit\x12\r\n\x05umask\x18\x0b \x01(\r\x12\x0c\n\x04nice\x18\x0c \x01(\x05\x12\x1a\n\x12\x64\x61nger_speculation\x18\r \x01(\x08\x12\x0c\n\x04\x63pus\x18\x0e \x03(\r\"=\n\rResourceLimit\x12\x10\n\x08resource\x18\x01 \x01(\r\x12\x0c\n\x04soft\x18\x02 \x01(\x04\x12\x0c\n\x04hard\x18\x03 \x01(\x04\"[\n\x0f\x43ompiledProgram\x12\x14\n\x0c\x61rchitecture\x18\x01 \x01(\r\x12\x14\n\x0cinstructions\x18\x02 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x0c\n\x04mode\x18\x04 \x01(\t\"\x18\n\x05Ready\x12\x0f\n\x07program\x18\x01 \x01(\x0c\"\x04\n\x02Go\"I\n\x0cSetupFailure\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\r\n\x05\x65rrno\x18\x02 \x01(\x05\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\x8e\x01\n\x05Reply\x12\'\n\x07started\x18\x01 \x01(\x0b\x32\x14.stockade.v1.StartedH\x00\x12#\n\x05ready\x18\x02 \x01(\x0b\x32\x12.stockade.v1.ReadyH\x00\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x19.stockade.v1.SetupFailureH\x00\x42\t\n\x07message\"Z\n\x07\x43ommand\x12%\n\x06launch\x18\x01 \x01(\x0b\x32\x13.stockade.v1.LaunchH\x00\x12\x1d\n\x02go\x18\x02 \x01(\x0b\x32\x0f.stockade.v1.GoH\x00\x42\t\n\x07messageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,31 +34,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FORKREQUEST']._serialized_start=41
   _globals['_FORKREQUEST']._serialized_end=174
   _globals['_TEMPLATEPLAN']._serialized_start=177
-  _globals['_TEMPLATEPLAN']._serialized_end=335
-  _globals['_MOUNTPOINT']._serialized_start=337
-  _globals['_MOUNTPOINT']._serialized_end=382
-  _globals['_MOUNTOPERATION']._serialized_start=385
-  _globals['_MOUNTOPERATION']._serialized_end=726
-  _globals['_MOUNTOPERATION_KIND']._serialized_start=614
-  _globals['_MOUNTOPERATION_KIND']._serialized_end=726
-  _globals['_BOXOPTIONS']._serialized_start=728
-  _globals['_BOXOPTIONS']._serialized_end=820
-  _globals['_STARTED']._serialized_start=822
-  _globals['_STARTED']._serialized_end=831
-  _globals['_LAUNCH']._serialized_start=834
-  _globals['_LAUNCH']._serialized_end=1151
-  _globals['_RESOURCELIMIT']._serialized_start=1153
-  _globals['_RESOURCELIMIT']._serialized_end=1214
-  _globals['_COMPILEDPROGRAM']._serialized_start=1216
-  _globals['_COMPILEDPROGRAM']._serialized_end=1307
-  _globals['_READY']._serialized_start=1309
-  _globals['_READY']._serialized_end=1333
-  _globals['_GO']._serialized_start=1335
-  _globals['_GO']._serialized_end=1339
-  _globals['_SETUPFAILURE']._serialized_start=1341
-  _globals['_SETUPFAILURE']._serialized_end=1414
-  _globals['_REPLY']._serialized_start=1417
-  _globals['_REPLY']._serialized_end=1559
-  _globals['_COMMAND']._serialized_start=1561
-  _globals['_COMMAND']._serialized_end=1651
+  _globals['_TEMPLATEPLAN']._serialized_end=357
+  _globals['_MOUNTPOINT']._serialized_start=359
+  _globals['_MOUNTPOINT']._serialized_end=404
+  _globals['_MOUNTOPERATION']._serialized_start=407
+  _globals['_MOUNTOPERATION']._serialized_end=748
+  _globals['_MOUNTOPERATION_KIND']._serialized_start=636
+  _globals['_MOUNTOPERATION_KIND']._serialized_end=748
+  _globals['_BOXOPTIONS']._serialized_start=750
+  _globals['_BOXOPTIONS']._serialized_end=842
+  _globals['_STARTED']._serialized_start=844
+  _globals['_STARTED']._serialized_end=853
+  _globals['_LAUNCH']._serialized_start=856
+  _globals['_LAUNCH']._serialized_end=1173
+  _globals['_RESOURCELIMIT']._serialized_start=1175
+  _globals['_RESOURCELIMIT']._serialized_end=1236
+  _globals['_COMPILEDPROGRAM']._serialized_start=1238
+  _globals['_COMPILEDPROGRAM']._serialized_end=1329
+  _globals['_READY']._serialized_start=1331
+  _globals['_READY']._serialized_end=1355
+  _globals['_GO']._serialized_start=1357
+  _globals['_GO']._serialized_end=1361
+  _globals['_SETUPFAILURE']._serialized_start=1363
+  _globals['_SETUPFAILURE']._serialized_end=1436
+  _globals['_REPLY']._serialized_start=1439
+  _globals['_REPLY']._serialized_end=1581
+  _globals['_COMMAND']._serialized_start=1583
+  _globals['_COMMAND']._serialized_end=1673
 # @@protoc_insertion_point(module_scope)

@@ -19,18 +19,20 @@ class ForkRequest(_message.Message):
     def __init__(self, template: _Optional[bytes] = ..., run_mounts: _Optional[_Iterable[_Union[MountOperation, _Mapping[str, _Any]]]] = ..., box: _Optional[_Union[BoxOptions, _Mapping[str, _Any]]] = ..., spare: bool = ...) -> None: ...
 
 class TemplatePlan(_message.Message):
-    __slots__ = ("mounts", "mount_points", "uid", "gid", "leaves_host_root")
+    __slots__ = ("mounts", "mount_points", "uid", "gid", "leaves_host_root", "host_network")
     MOUNTS_FIELD_NUMBER: _ClassVar[int]
     MOUNT_POINTS_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
     GID_FIELD_NUMBER: _ClassVar[int]
     LEAVES_HOST_ROOT_FIELD_NUMBER: _ClassVar[int]
+    HOST_NETWORK_FIELD_NUMBER: _ClassVar[int]
     mounts: _containers.RepeatedCompositeFieldContainer[MountOperation]
     mount_points: _containers.RepeatedCompositeFieldContainer[MountPoint]
     uid: int
     gid: int
     leaves_host_root: bool
-    def __init__(self, mounts: _Optional[_Iterable[_Union[MountOperation, _Mapping[str, _Any]]]] = ..., mount_points: _Optional[_Iterable[_Union[MountPoint, _Mapping[str, _Any]]]] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., leaves_host_root: bool = ...) -> None: ...
+    host_network: bool
+    def __init__(self, mounts: _Optional[_Iterable[_Union[MountOperation, _Mapping[str, _Any]]]] = ..., mount_points: _Optional[_Iterable[_Union[MountPoint, _Mapping[str, _Any]]]] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., leaves_host_root: bool = ..., host_network: bool = ...) -> None: ...
 
 class MountPoint(_message.Message):
     __slots__ = ("path", "directory")

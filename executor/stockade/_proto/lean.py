@@ -260,13 +260,14 @@ class ForkRequest(Message):
 class TemplatePlan(Message):
     """What a template holds."""
 
-    __slots__ = ("mounts", "mount_points", "uid", "gid", "leaves_host_root")
+    __slots__ = ("mounts", "mount_points", "uid", "gid", "leaves_host_root", "host_network")
     FIELDS: ClassVar[dict[int, Field]] = {
         1: ("mounts", MESSAGE, True, MountOperation),
         2: ("mount_points", MESSAGE, True, MountPoint),
         3: ("uid", UINT32, False, None),
         4: ("gid", UINT32, False, None),
         5: ("leaves_host_root", BOOL, False, None),
+        6: ("host_network", BOOL, False, None),
     }
     if TYPE_CHECKING:
         mounts: list[MountOperation]
@@ -274,6 +275,7 @@ class TemplatePlan(Message):
         uid: int
         gid: int
         leaves_host_root: bool
+        host_network: bool
 
         def __init__(
             self,
@@ -283,6 +285,7 @@ class TemplatePlan(Message):
             uid: int = 0,
             gid: int = 0,
             leaves_host_root: bool = False,
+            host_network: bool = False,
         ) -> None: ...
 
 

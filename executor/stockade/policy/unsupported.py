@@ -29,15 +29,9 @@ class _Feature:
 _FEATURES = (
     _Feature("include", "rules from other policies", lambda policy: policy.include),
     _Feature("variables", "names that stand for paths", lambda policy: policy.variables),
-    _Feature("filesystem.python", "what a Python interpreter needs", lambda policy: policy.filesystem.python),
-    _Feature("syscalls.raw_filters", "further BPF programs", lambda policy: policy.syscalls.raw_filters),
-    _Feature("syscalls.danger_reopened", "reopening refused calls", lambda policy: policy.syscalls.danger_reopened),
     _Feature("syscalls.phases", "narrower rules after start-up", lambda policy: policy.syscalls.phases),
     _Feature("filesystem.writable_root", "a writable root", lambda policy: policy.filesystem.writable_root),
     _Feature("filesystem.root", "a host directory as root", lambda policy: policy.filesystem.HasField("root")),
-    _Feature(
-        "network.mode: DANGER_HOST", "the host's network", lambda policy: policy.network.mode == _Network.DANGER_HOST
-    ),
     _Feature("network.mode: BROKERED", "brokered connections", lambda policy: policy.network.mode == _Network.BROKERED),
     _Feature("network.allow", "brokered connections", lambda policy: policy.network.allow),
     _Feature("network.refuse_quietly", "brokered connections", lambda policy: policy.network.refuse_quietly),

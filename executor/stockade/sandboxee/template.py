@@ -56,8 +56,9 @@ def _build(plan: TemplatePlan, control: Channel, forkserver: int) -> init.Base:
     else:
         identity.set_dumpable(identity.DUMPABLE)
     host = identity.host_ids()
+    network = 0 if plan.host_network else process.CLONE_NEWNET
     with Step("unshare", "user, mount and network namespaces"):
-        process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWNS | process.CLONE_NEWNET)
+        process.unshare(process.CLONE_NEWUSER | process.CLONE_NEWNS | network)
     if by_root:
         # The owner of the namespace is host root, so that no process of the unprivileged host uid has power over it.
         _ask_for_maps(control)
