@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 
 from stockade._proto import report_pb2
 from stockade.report.text import ending, format_report
-from stockade.report.wrap import cells
+from stockade.wrap import cells
 
 Violation = report_pb2.Violation
 WIDTHS = [40, 60, 100]

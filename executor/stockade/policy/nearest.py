@@ -8,8 +8,9 @@ from stockade.policy.call import Call, verdict_of
 from stockade.policy.evaluate import DecidedBy
 from stockade.policy.families import siblings
 from stockade.policy.policy import Policy
-from stockade.policy.rules import Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
+from stockade.policy.rules import ResolvedCondition, ResolvedPolicy, ResolvedRule
 from stockade.policy.symbols import argument_name, value_expression
+from stockade.policy.words import wanted
 
 
 def nearest_rule(policy: Policy, call: Call) -> report_pb2.NearestRule:
@@ -23,6 +24,9 @@ def nearest_rule(policy: Policy, call: Call) -> report_pb2.NearestRule:
         what = verdict.rule.origin.text if verdict.decided_by is DecidedBy.REFUSED else f"it decides: {verdict.action}"
         rule = "" if verdict.decided_by is DecidedBy.REFUSED else _text(verdict.rule)
         return report_pb2.NearestRule(rule=rule, place=verdict.rule.origin.place, difference=what)
+    if verdict.raw is not None:
+        difference = f"it decides: {verdict.action}"
+        return report_pb2.NearestRule(rule=verdict.raw.origin.text, place=verdict.raw.origin.place, difference=difference)
     resolved = policy.resolve(ARCHITECTURES[call.architecture])
     return _closest(resolved, call) or _sibling(resolved, call) or report_pb2.NearestRule()
 
@@ -65,38 +69,6 @@ def _text(rule: ResolvedRule) -> str:
 def _difference(condition: ResolvedCondition, call: Call) -> str:
     """Say what an argument is and what a condition that does not hold wants: in symbols where there are some."""
     name = argument_name(call.syscall, condition.argument, call.architecture)
-    actual = _value(call, condition, None)
-    return f"{name} is {actual}, the rule wants {_wanted(condition, call)}"
-
-
-def _wanted(condition: ResolvedCondition, call: Call) -> str:
-    values = [_value(call, condition, value) for value in condition.values]
-    match condition.op:
-        case Op.EQUAL:
-            return values[0]
-        case Op.NOT_EQUAL:
-            return f"anything but {values[0]}"
-        case Op.ONE_OF:
-            return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
-        case Op.MASKED:
-            return _wanted_bits(condition, call)
-        case _:
-            return f"{condition.op.value} {values[0]}"
-
-
-def _wanted_bits(condition: ResolvedCondition, call: Call) -> str:
-    mask, value = condition.mask, condition.values[0]
-    inverted = ~mask & (1 << condition.width) - 1
-    if value == 0 and inverted.bit_count() < mask.bit_count():
-        return f"no bits but {_value(call, condition, inverted)}"
-    if value == 0:
-        return f"none of {_value(call, condition, mask)}"
-    if value == mask:
-        return f"all of {_value(call, condition, mask)}"
-    if inverted.bit_count() < mask.bit_count():
-        return f"{_value(call, condition, value)}, whatever {inverted:#x} is"
-    return f"{_value(call, condition, value)} in the bits {mask:#x}"
-
-
-def _value(call: Call, condition: ResolvedCondition, value: int | None) -> str:
-    return value_expression(call.syscall, condition.argument, call.arguments, call.architecture, value)
+    actual = value_expression(call.syscall, condition.argument, call.arguments, call.architecture)
+    wish = wanted(condition, call.syscall, call.architecture, call.arguments)
+    return f"{name} is {actual}, the rule wants {wish}"

@@ -8,8 +8,8 @@ import signal
 
 from stockade._proto import report_pb2
 from stockade.report.violations import format_violation
-from stockade.report.wrap import SMALLEST_WIDTH, labelled, paragraph
 from stockade.units import format_size
+from stockade.wrap import SMALLEST_WIDTH, labelled, paragraph
 
 _CLOCKS = frozenset(("wall_time", "cpu_time", "idle_time"))
 _COUNTS = frozenset(("open_files", "processes", "nice", "cpu_percent", "cpus"))

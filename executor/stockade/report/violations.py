@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stockade._proto import report_pb2
-from stockade.report.wrap import INDENT, labelled, paragraph, wrap
+from stockade.wrap import INDENT, labelled, paragraph, wrap
 
 _Violation = report_pb2.Violation
 _BOTH_FORMS = "to allow it (PolicyBuilder, or text policy, block syscalls):"

@@ -1,4 +1,4 @@
-"""Lines of text for a terminal of a given width."""
+"""Lines of text for a terminal of a given width. Every floor but the lowest may import this module."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stockade.report.wrap import cells, labelled, paragraph, printable, wrap
 from stockade.text import escape
+from stockade.wrap import cells, labelled, paragraph, printable, wrap
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=200)
 
