@@ -75,8 +75,8 @@ def test_the_generated_methods_are_fresh() -> None:
     assert spec.loader is not None
     generator = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generator)
-    fresh = generator.TARGET.read_text(encoding="utf-8") == generator.source()
-    assert fresh, "run python tools/generate_group_methods.py"
+    for file, source in generator.sources().items():
+        assert file.read_text(encoding="utf-8") == source, "run python tools/generate_group_methods.py"
 
 
 def test_a_group_counts_once() -> None:
@@ -315,7 +315,7 @@ def test_each_kind_of_mount() -> None:
 
 def test_parents_are_mounted_before_what_lies_beneath_them() -> None:
     policy = PolicyBuilder().add_file("/a/b/c").add_directory("/a").add_tmpfs("/a/b").add_proc().build()
-    assert [mount.target for mount in policy.message.filesystem.mounts] == ["/a", "/proc", "/a/b", "/a/b/c"]
+    assert [mount.target for mount in policy.message.filesystem.mounts] == ["/a", "/a/b", "/a/b/c", "/proc"]
 
 
 def test_the_same_mount_twice_is_one() -> None:
@@ -374,7 +374,7 @@ def test_network_and_options() -> None:
 
 def test_what_undoes_a_protection_has_a_name_that_says_so() -> None:
     def dangers(message: policy_pb2.Policy) -> bool:
-        return "danger" in str(message)
+        return "danger" in str(message).lower()
 
     for name, method in inspect.getmembers(PolicyBuilder, inspect.isfunction):
         if name.startswith("_") or name == "build" or len(inspect.signature(method).parameters) > 1:

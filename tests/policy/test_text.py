@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from google.protobuf.message import Message
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from policy.policy_strategies import policies
@@ -30,6 +33,15 @@ syscalls {
 }
 filesystem { libraries_for_binary: "/usr/bin/gzip" mounts { target: "/tmp" tmpfs { size: "16M" } } }
 """
+
+
+def message_types_of_policy() -> list[Any]:
+    """Descriptors of all messages that a policy is made of."""
+    found: list[Any] = [policy_pb2.Policy.DESCRIPTOR]
+    for each in found:
+        inner = [field.message_type for field in each.fields if field.message_type is not None]
+        found.extend(dict.fromkeys(one for one in inner if one not in found))
+    return found
 
 
 def test_a_policy_is_read_with_the_places_of_its_rules() -> None:
@@ -189,6 +201,166 @@ def test_files(tmp_path: Path) -> None:
         Policy.load(path)
 
 
+MINIMAL = 'schema_version: 1\nname: "é"\n'
+# (content, part of the message, line, column)
+WRONG_FILES = {
+    "empty": (b"", "schema_version is missing", 1, 1),
+    "comments only": (b"# nothing\n", "schema_version is missing", 1, 1),
+    "byte order mark": (b"\xef\xbb\xbf" + MINIMAL.encode(), "byte order mark", 1, 1),
+    "mark within": (MINIMAL.encode() + b"\xef\xbb\xbf", "U[+]FEFF", 3, 1),
+    "utf-16": (MINIMAL.encode("utf-16"), "UTF-16", 1, None),
+    "latin-1": (MINIMAL.encode("latin-1"), "not valid UTF-8", 2, None),
+    "NUL": (b"schema_version: 1\n# \0\n", "NUL bytes: it is binary", 2, None),
+    "program": (b"\x7fELF\x02\x01\x01\0\0", "binary", 1, None),
+    "too long": (b"#" * 5_000_000, "longer than 4 MiB", None, None),
+    "lone carriage return": (b"schema_version: 1 # x\rname: 'y'\n", "carriage return", 1, 22),
+    "escape in a comment": (b"schema_version: 1\n#\x1b[2K\n", "U[+]001B", 2, 2),
+    "line separator": ("schema_version: 1 # \u2028 name: 'x'".encode(), "U[+]2028", 1, 21),
+    "reordering": ("schema_version: 1 # \u202e x".encode(), "U[+]202E", 1, 21),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_FILES)
+def test_files_that_are_no_policy(name: str, tmp_path: Path) -> None:
+    content, message, line, column = WRONG_FILES[name]
+    path = tmp_path / "p.textproto"
+    path.write_bytes(content)
+    with pytest.raises(PolicyError, match=message) as caught:
+        Policy.load(path)
+    assert (caught.value.source, caught.value.line, caught.value.column) == (str(path), line, column)
+
+
+def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
+    path = tmp_path / "p.textproto"
+    path.write_bytes(GZIP.replace("\n", "\r\n").encode())
+    assert Policy.load(path) == Policy.from_text(GZIP)
+    assert Policy.load(path).places.rules[0] == f"{path}:6"
+    path.write_bytes(MINIMAL.encode())
+    assert Policy.load(path).name == "é"
+
+
+def test_a_missing_file_says_what_is_near(tmp_path: Path) -> None:
+    (tmp_path / "mytool.textproto").write_text(GZIP)
+    with pytest.raises(PolicyError, match="No such file") as caught:
+        Policy.load(tmp_path / "mytol.textproto")
+    assert caught.value.suggestion == str(tmp_path / "mytool.textproto")
+    with pytest.raises(PolicyError, match='ready-made policy "gzip", which is found by its name') as caught:
+        Policy.load(tmp_path / "nowhere" / "gzip.textproto")
+    assert caught.value.suggestion is None
+    with pytest.raises(PolicyError, match="Not a directory"):
+        Policy.load(tmp_path / "mytool.textproto" / "x")
+    with pytest.raises(PolicyError, match="no file can be named"):
+        Policy.load("a\0b")
+
+
+@pytest.mark.needs_unprivileged
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "p.textproto"
+    path.write_text(GZIP)
+    path.chmod(0)
+    with pytest.raises(PolicyError, match="cannot read the policy: Permission denied") as caught:
+        Policy.load(path)
+    assert caught.value.path == str(path)
+
+
+# --- names at every level ---
+
+
+def shown_at(descriptor: Any, name: str) -> Iterator[str]:
+    """Policy texts in which a field `name` stands in every place that a message type can have."""
+
+    def walk(current: Any, before: str, after: str, depth: int) -> Iterator[str]:
+        if current is descriptor:
+            yield f"schema_version: 1\n{before}{name}: 1{after}"
+        for field in current.fields if depth < 6 else ():
+            if field.message_type is not None:
+                yield from walk(field.message_type, f"{before}{field.name} {{ ", f" }}{after}", depth + 1)
+
+    yield from walk(policy_pb2.Policy.DESCRIPTOR, "", "", 0)
+
+
+@pytest.mark.parametrize("descriptor", message_types_of_policy(), ids=lambda each: each.name)
+def test_a_misspelt_field_is_an_error_at_every_level(descriptor: Any) -> None:
+    """Attack G3."""
+    known = [field.name for field in descriptor.fields]
+    for right in known or ["anything"]:
+        wrong = right[:-1] + "_" if len(right) > 3 else right + "x"
+        for text_of_policy in shown_at(descriptor, wrong):
+            with pytest.raises(PolicyError) as caught:
+                Policy.from_text(text_of_policy, "p.textproto")
+            error = caught.value
+            assert error.message == f'unknown field "{wrong}" in {descriptor.name}'
+            assert (error.source, error.line) == ("p.textproto", 2)
+            assert error.column == text_of_policy.splitlines()[1].index(f"{wrong}: 1") + 1
+            assert error.suggestion in known if known else error.suggestion is None
+
+
+# --- duplicates and contradictions ---
+
+# (text, line of the error, other place in the message) of attack G5
+TWICE = {
+    "rule": (
+        'syscalls {\n rules { syscall: "read" action: ALLOW }\n rules { syscall: "read" action: ALLOW }\n}',
+        4,
+        ":3",
+    ),
+    "contradiction": (
+        'syscalls {\n rules { syscall: "read" action: ALLOW }\n rules { syscall: "read" action: KILL }\n}',
+        4,
+        ":3",
+    ),
+    "never reached": (
+        (
+            'syscalls {\n rules { syscall: "read" action: KILL }\n'
+            ' rules { syscall: "read" when { argument: 0 equal: "1" } action: ALLOW }\n}'
+        ),
+        4,
+        ":3",
+    ),
+    "call in a rule": (
+        'syscalls {\n rules { syscall: "read" syscall: "read" action: ALLOW }\n}',
+        3,
+        "names read twice",
+    ),
+    "default action": (
+        "syscalls {\n default_action { action: KILL }\n default_action { action: KILL }\n}",
+        4,
+        "given twice",
+    ),
+    "test": (
+        'syscalls { rules { syscall: "read" action: ALLOW\n when { argument: 0 equal: "1"\n less: "2" } } }',
+        4,
+        "exclude each other",
+    ),
+    "mount": (
+        'filesystem {\n mounts { target: "/a" tmpfs {} }\n mounts { target: "/a" proc {} }\n}',
+        4,
+        "mounted twice",
+    ),
+    "danger": ('syscalls {\n danger_reopened: "bpf"\n danger_reopened: "bpf"\n}', 4, "reopened twice"),
+    "limits": ("limits { open_files: 3 }\nlimits { open_files: 4 }", 3, "given twice"),
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_what_is_said_twice_is_an_error_naming_the_places(name: str) -> None:
+    written, line, other = TWICE[name]
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_text("schema_version: 1\n" + written, "p.textproto")
+    assert (caught.value.source, caught.value.line) == ("p.textproto", line)
+    assert other in caught.value.message
+
+
+def test_precedence_is_rules_then_groups_then_overridable_ones() -> None:
+    rules = 'rules { syscall: "read" when { argument: 0 equal: "3" } action: ERRNO errno: "EIO" }\n'
+    late = 'rules { syscall: "write" action: ERRNO errno: "EIO" overridable: true }\n'
+    policy = Policy.from_text(
+        f'schema_version: 1\nsyscalls {{ groups {{ name: "read" }}\n{late}{rules}groups {{ name: "write" }} }}', "p"
+    )
+    places = {call: policy.evaluate(*call).rule for call in [("read", (3,)), ("read", (4,)), ("write", (3,))]}
+    assert [rule.origin.place for rule in places.values() if rule is not None] == ["p:4", "p:2", "p:5"]
+
+
 # --- canonical form ---
 
 
@@ -218,7 +390,7 @@ def test_long_rules_are_broken_into_lines() -> None:
     message = policy_pb2.Policy(schema_version=1, syscalls=policy_pb2.SyscallPolicy(rules=[rule]))
     written = text.format_policy(message)
     assert max(len(line) for line in written.splitlines()) <= 120
-    assert '\n    syscall: "lseek"\n' in written
+    assert '\n    syscall: "fstat" syscall: "statx" syscall: "ioctl" syscall: "fcntl"\n    action: ALLOW\n' in written
     assert Policy.from_text(written).message == message
 
 
@@ -231,6 +403,37 @@ def test_reading_what_was_written_gives_the_policy_back(message: policy_pb2.Poli
     assert again.digest == policy.digest
     assert again.to_text() == written
     assert written.replace("\n", "").isprintable()
+
+
+def test_the_strategy_covers_the_schema() -> None:
+    """What the property above does not reach, it does not prove."""
+    unseen = {
+        f"{descriptor.name}.{field.name}" for descriptor in message_types_of_policy() for field in descriptor.fields
+    }
+
+    text_only = {"Policy.include", "Policy.variables", "Variable.name", "Variable.default", "Variable.description"}
+    phases = {"SyscallPolicy.phases", "Phase.name", "Phase.begins_with", "Phase.rules", "Phase.groups"}
+
+    class AllSeen(Exception):  # noqa: N818
+        pass
+
+    @settings(max_examples=1000, database=None, derandomize=True, phases=[Phase.generate])
+    @given(policies())
+    def collect(message: policy_pb2.Policy) -> None:
+        unseen.difference_update(fields_that_are_set(message))
+        if unseen == text_only | phases:
+            raise AllSeen
+
+    with pytest.raises(AllSeen):
+        collect()
+
+
+def fields_that_are_set(message: Message) -> Iterator[str]:
+    for field, value in message.ListFields():
+        yield f"{message.DESCRIPTOR.name}.{field.name}"
+        if field.message_type is not None:
+            for each in [value] if isinstance(value, Message) else value:
+                yield from fields_that_are_set(each)
 
 
 @given(st.text())
@@ -284,3 +487,27 @@ def test_a_profile_is_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_every_profile_that_comes_with_the_package_is_a_policy_of_its_name() -> None:
     for name in profiles.names():
         assert Policy.profile(name).name == name
+
+
+# Profiles that are for no program in particular.
+BASE_PROFILES = {"minimal", "io-heavy", "compute", "network", "unrestricted", "strict", "moderate", "permissive"}
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_a_profile_says_what_it_is_for(name: str) -> None:
+    assert profiles.find(name).read_text().startswith("# ")
+    policy = Policy.profile(name)
+    assert policy.message.description
+    for program in policy.tested_with:
+        assert program.path.startswith("/")
+        assert program.version
+        assert program.platform
+    assert policy.tested_with or name in BASE_PROFILES
+
+
+def test_the_programs_that_a_policy_was_tested_with() -> None:
+    policy = Policy.from_text('schema_version: 1 tested_with { path: "/bin/a" version: "1.0" platform: "debian-12" }')
+    (program,) = policy.tested_with
+    assert program == ("/bin/a", "1.0", "debian-12")
+    assert program.version == "1.0"
+    assert Policy.from_text("schema_version: 1").tested_with == ()

@@ -22,19 +22,21 @@ from typing import Self
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
 from stockade.policy.builder_base import call_text, raise_first
+from stockade.policy.builder_dangers import DangerMethods
 from stockade.policy.builder_files import FileMethods
 from stockade.policy.builder_groups import GroupMethods
+from stockade.policy.builder_include import IncludeMethods
+from stockade.policy.builder_raw import RawMethods
 from stockade.policy.builder_syscalls import SyscallMethods
 from stockade.policy.conditions import arg
 from stockade.policy.finding import Finding
-from stockade.policy.places import Places
 from stockade.policy.policy import Policy
 from stockade.policy.validate_files import uts_problem
 
 __all__ = ["PolicyBuilder", "arg"]
 
 
-class PolicyBuilder(SyscallMethods, GroupMethods, FileMethods):
+class PolicyBuilder(SyscallMethods, GroupMethods, DangerMethods, RawMethods, FileMethods, IncludeMethods):
     """Collects what a sandboxee may do; `build()` makes the immutable `Policy`. All other methods return the builder.
 
     `name` and `description` are for messages and lists.
@@ -42,8 +44,14 @@ class PolicyBuilder(SyscallMethods, GroupMethods, FileMethods):
 
     def allow_loopback(self) -> Self:
         """Give the box a loopback interface of its own; the calls to use it must be allowed as well."""
-        self._message.network.mode = policy_pb2.Network.LOOPBACK
-        return self
+        return self._set_network("allow_loopback()", policy_pb2.Network.LOOPBACK)
+
+    def danger_allow_host_network(self) -> Self:
+        """Leave the box in the network of the host: all that listens there can be reached, abstract unix sockets too.
+
+        The calls to use it must be allowed as well.
+        """
+        return self._set_network("danger_allow_host_network()", policy_pb2.Network.DANGER_HOST)
 
     def set_hostname(self, name: str) -> Self:
         """Set the host name that the sandboxee sees; "stockade" unless set."""
@@ -65,6 +73,14 @@ class PolicyBuilder(SyscallMethods, GroupMethods, FileMethods):
         self._message.tested_with.append(policy_pb2.TestedProgram(path=path, version=version, platform=platform))
         return self
 
+    def _set_network(self, call: str, mode: policy_pb2.Network.Mode) -> Self:
+        present = self._message.network.mode
+        if present not in (policy_pb2.Network.NONE, mode):
+            name = policy_pb2.Network.Mode.Name(present)
+            raise PolicyError(f"the network was chosen already: {name}", source=call)
+        self._message.network.mode = mode
+        return self
+
     def build(self) -> Policy:
         """Make the policy. The builder can go on and build again.
 
@@ -72,9 +88,10 @@ class PolicyBuilder(SyscallMethods, GroupMethods, FileMethods):
         """
         message = policy_pb2.Policy()
         message.CopyFrom(self._message)
-        if self._mounts:
-            message.filesystem.mounts.extend(self._ordered_mounts())
-        return Policy(message, Places(tuple(self._rule_calls), tuple(self._group_calls), self._default_call))
+        ordered = self._ordered_mounts()
+        if ordered:
+            message.filesystem.mounts.extend([mount for mount, _ in ordered])
+        return self._combined(message, [call for _, call in ordered])
 
 
 def _checked_name(name: str, method: str, present: str) -> str:

@@ -9,6 +9,7 @@ from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
 from stockade.policy.conditions import Condition, quoted
 from stockade.policy.finding import Finding
+from stockade.policy.policy import Policy
 from stockade.policy.validate import SCHEMA_VERSION
 
 
@@ -19,8 +20,13 @@ class BuilderBase:
         self._message = policy_pb2.Policy(schema_version=SCHEMA_VERSION, name=name, description=description)
         self._rule_calls: list[str] = []
         self._group_calls: list[str] = []
+        self._raw_calls: list[str] = []
+        self._reopen_calls: list[str] = []
         self._default_call = ""
         self._mounts: dict[str, tuple[policy_pb2.Mount, str]] = {}
+        # Policies that are taken in, with the calls that do it; and how many rules came with the one gone on from.
+        self._includes: list[tuple[Policy, str]] = []
+        self._continued = 0
 
 
 def call_text(method: str, *arguments: object, **options: object) -> str:

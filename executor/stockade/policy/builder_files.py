@@ -8,8 +8,9 @@ from typing import Self
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
 from stockade.policy.builder_base import BuilderBase, call_text, raise_first
+from stockade.policy.combine import parents_first
 from stockade.policy.paths import canonical_text, is_beneath
-from stockade.policy.validate_files import binary_findings, may_hold_mounts, mount_findings
+from stockade.policy.validate_files import binary_findings, may_hold_mounts, mount_findings, python_findings
 
 StrPath = str | os.PathLike[str]
 _Bind = policy_pb2.Bind
@@ -65,6 +66,13 @@ class FileMethods(BuilderBase):
         mount = policy_pb2.Mount(target="/dev", dev=policy_pb2.Dev(shm=shm))
         return self._add_mount(call_text("add_dev", shm=shm), mount)
 
+    def add_processor_information(self) -> Self:
+        """Show what allocators and runtimes read about processors: /sys/devices/system/cpu, if there is one, and /proc.
+
+        /proc is that of the box's own processes. The groups for restartable sequences want both.
+        """
+        return self.add_directory("/sys/devices/system/cpu", if_exists=True).add_proc()
+
     def add_symlink(self, target: StrPath, points_to: StrPath) -> Self:
         """Make a symbolic link at `target` which says `points_to`."""
         call = call_text("add_symlink", target, points_to)
@@ -80,6 +88,20 @@ class FileMethods(BuilderBase):
         raise_first(binary_findings(binary), call_text("add_libraries_for_binary", binary))
         if binary not in self._message.filesystem.libraries_for_binary:
             self._message.filesystem.libraries_for_binary.append(binary)
+        return self
+
+    def add_python(self, interpreter: StrPath) -> Self:
+        """Show a CPython interpreter of the host with all that it needs, read-only.
+
+        That is: its libraries, its standard library, its virtual environment when `interpreter` is the `bin/python` of
+        one, the packages that are installed for it, and the libraries of their extension modules. It can be run by the
+        path that is given here. PolicyError unless the path is absolute and canonical; whether a Python is there is
+        looked at when a plan is made (`Executor`), without running it.
+        """
+        path = canonical_text(interpreter)
+        raise_first(python_findings(path), call_text("add_python", path))
+        if path not in self._message.filesystem.python:
+            self._message.filesystem.python.append(path)
         return self
 
     def _add_bind(self, call: str, path: StrPath, inside: StrPath | None, bind: policy_pb2.Bind) -> Self:
@@ -110,6 +132,7 @@ class FileMethods(BuilderBase):
         self._mounts.setdefault(mount.target, (mount, call))
         return self
 
-    def _ordered_mounts(self) -> list[policy_pb2.Mount]:
-        """Give the mounts with parents before what lies beneath them, otherwise in the order of the calls."""
-        return [mount for mount, _ in sorted(self._mounts.values(), key=lambda entry: entry[0].target.count("/"))]
+    def _ordered_mounts(self) -> list[tuple[policy_pb2.Mount, str]]:
+        """Give the mounts with their calls, parents before what lies beneath them, otherwise in the order of calls."""
+        entries = list(self._mounts.values())
+        return [entries[index] for index in parents_first([mount for mount, _ in entries])]

@@ -93,7 +93,7 @@ class SyscallMethods(BuilderBase):
     ) -> Self:
         rule.syscall.extend(_names(names, call))
         rule.when.extend(condition_messages(conditions, call))
-        raise_first(rule_findings(rule), call)
+        raise_first(rule_findings(rule, self._message.syscalls.danger_reopened), call)
         self._message.syscalls.rules.append(rule)
         self._rule_calls.append(call)
         return self
@@ -106,6 +106,13 @@ class SyscallMethods(BuilderBase):
         if group not in self._message.syscalls.groups:
             self._message.syscalls.groups.append(group)
             self._group_calls.append(call)
+        return self
+
+    def _reopen(self, danger: str) -> Self:
+        """Reopen a danger once; the same again adds nothing."""
+        if danger not in self._message.syscalls.danger_reopened:
+            self._message.syscalls.danger_reopened.append(danger)
+            self._reopen_calls.append(f"danger_reopen_{danger}()")
         return self
 
     def _set_default(self, call: str, default: policy_pb2.DefaultAction) -> Self:

@@ -35,7 +35,11 @@ def path_text(path: FieldPath) -> str:
     return text[1:]
 
 
-_REPEATED = frozenset({"rules", "groups", "syscall", "when", "argument", "value", "mounts", "libraries_for_binary"})
+_REPEATED = frozenset(
+    {"rules", "groups", "syscall", "when", "argument", "value", "mounts", "libraries_for_binary"}
+    | {"raw_filters", "danger_reopened", "include", "variables", "python", "tested_with"}
+    | {"phases", "danger_share_namespace", "optional_layer", "allow", "port"}
+)
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

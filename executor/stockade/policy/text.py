@@ -13,89 +13,65 @@ filesystem { libraries_for_binary: "/usr/bin/gzip" }
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass
-from pathlib import Path
-
-from google.protobuf import text_format as protobuf_text
-from google.protobuf.descriptor import EnumDescriptor
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
-from stockade.policy.finding import Finding, closest, path_text
+from stockade.policy.combine import Part, combine, order
+from stockade.policy.finding import Finding, path_text
+from stockade.policy.include import Reader, TextPart, including
 from stockade.policy.places import Places
+from stockade.policy.resolve import resolve
 from stockade.policy.text_format import format_message
-from stockade.policy.text_locations import Locations
-from stockade.policy.validate import findings
-from stockade.text import escape
+from stockade.policy.text_origin import Source
+from stockade.policy.text_syntax import MAX_TEXT
+from stockade.policy.validate import architectures_of, findings
+from stockade.policy.variables import Given, escape_dollars, expand
 
-# Larger files are no policies that a person could review.
-MAX_TEXT = 4 << 20
-
-_NO_FIELD = re.compile(r'Message type "(?P<type>[^"]+)" has no field named "(?P<name>.*)"')
-_NO_VALUE = re.compile(r'Enum type "(?P<type>[^"]+)" has no value named (?P<name>\S+?)\.?$')
-_TWICE = re.compile(r'should not have multiple "(?P<name>[^"]+)" fields')
-_BOTH = re.compile(r'Field "(?P<name>\w+)" is specified along with field "(?P<other>\w+)"')
+__all__ = ["MAX_TEXT", "ParsedText", "format_policy", "parse", "read", "unlocated"]
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedText:
-    """What a text says: the message, and where its rules and groups stand ("gzip.textproto:12")."""
+    """What a text says: the message, and where its rules and groups stand ("gzip.textproto:12").
+
+    The message holds what was included, and the values of variables. `sources` are the files that were read, the main
+    one first. `variables` are the values of HOME and PWD, as far as they were taken from the surroundings; all others
+    come from the caller and from the files. `via` says for each included file which includes lead to it.
+    """
 
     message: policy_pb2.Policy
     places: Places
+    sources: tuple[Source, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    via: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def explain(self, error: PolicyError) -> PolicyError:
+        """Give an error about a line of this policy with the includes that lead to it, if that is in another file."""
+        return including(error, self.via.get(error.source or "", ()))
 
 
-def parse(text: str, source: str = "<text>") -> ParsedText:
-    """Read a policy and check every name in it.
+def parse(text: str, source: str = "<text>", variables: Given | None = None) -> ParsedText:
+    """Read a policy with what it includes, put the values of `variables` in, and check every name in it.
 
-    `source` names the text in errors. Raises PolicyError with source, line and column for syntax errors, for unknown
-    fields, calls, groups and constants (with the closest known name), and for missing or contradictory fields.
+    `source` names the text in errors; relative includes need a file, see `read`. Raises PolicyError with source, line
+    and column for syntax errors, for unknown fields, calls, groups and constants (with the closest known name), for
+    missing or contradictory fields, and for includes and variables that cannot be resolved.
     """
-    message = policy_pb2.Policy()
-    _check_size(text, source)
-    try:
-        protobuf_text.Parse(text, message)
-    except protobuf_text.ParseError as error:
-        raise _syntax_error(error, text, source) from None
-    locations = Locations(text)
-    for finding in findings(message):
-        raise located(finding, locations, source)
-    return ParsedText(message, _places(message, locations, source))
+    reader = Reader()
+    return _finished(reader.text(text, source), reader, variables)
 
 
-def read(path: str | os.PathLike[str]) -> ParsedText:
+def read(path: str | os.PathLike[str], variables: Given | None = None) -> ParsedText:
     """Read a policy file. Raises PolicyError as `parse` does, and for a file that cannot be read or is not UTF-8."""
-    source = os.fspath(path)
-    try:
-        with Path(source).open("rb") as file:
-            data = file.read(MAX_TEXT + 1)
-    except OSError as error:
-        raise PolicyError(f"cannot read the policy: {error.strerror}", source=source, path=source) from error
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise PolicyError("the policy is not valid UTF-8", source=source, line=line) from error
-    return parse(text, source)
+    reader = Reader()
+    return _finished(reader.file(os.fspath(path)), reader, variables)
 
 
 def format_policy(message: policy_pb2.Policy) -> str:
     """Write a policy in canonical form: equal messages have equal text, and reading the text gives the message back."""
-    return format_message(message)
-
-
-def located(finding: Finding, locations: Locations, source: str) -> PolicyError:
-    """Make the error for a finding, blamed on the place of its field, or of the nearest message around it."""
-    line, column = locations.of(finding.path) or (1, 1)
-    return PolicyError(
-        finding.message,
-        source=source,
-        line=line,
-        column=column,
-        suggestion=finding.suggestion,
-        syscall=finding.syscall,
-    )
+    return format_message(escape_dollars(message))
 
 
 def unlocated(finding: Finding, source: str | None = None) -> PolicyError:
@@ -105,60 +81,51 @@ def unlocated(finding: Finding, source: str | None = None) -> PolicyError:
     return PolicyError(message, source=source, suggestion=finding.suggestion, syscall=finding.syscall)
 
 
-def _check_size(text: str, source: str) -> None:
-    if len(text) > MAX_TEXT:
-        raise PolicyError(f"the policy is longer than {MAX_TEXT >> 20} MiB", source=source)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        line = text.count("\n", 0, error.start) + 1
-        raise PolicyError("the policy holds characters that are not valid Unicode", source=source, line=line) from None
+def _finished(root: TextPart, reader: Reader, given: Given | None) -> ParsedText:
+    """Judge each text for itself, then all of them together."""
+    parts = [part for part in order(root) if isinstance(part, TextPart)]
+    outside = expand(root, parts, given)
+    for part in parts:
+        for finding in findings(_with_reopened(part)):
+            raise _located(finding, part)
+        if part is not root:
+            _check_rules(part)
+    combined = combine(root)
+    for finding in findings(combined.message) if len(parts) > 1 else ():
+        owner, path = combined.origin(finding.path) or (root, ())
+        raise _located(Finding(path, finding.message, finding.suggestion, finding.syscall), owner)
+    via = {part.source: part.via for part in parts if part.via}
+    return ParsedText(combined.message, combined.places(), tuple(reader.sources), outside, via)
 
 
-def _places(message: policy_pb2.Policy, locations: Locations, source: str) -> Places:
-    def place(*path: str | int) -> str:
-        line, _ = locations.of(("syscalls", 0, *path)) or (1, 1)
-        return f"{source}:{line}"
-
-    return Places(
-        rules=tuple(place("rules", index) for index in range(len(message.syscalls.rules))),
-        groups=tuple(place("groups", index) for index in range(len(message.syscalls.groups))),
-        default=place("default_action", 0) if message.syscalls.HasField("default_action") else "",
-    )
-
-
-def _syntax_error(error: protobuf_text.ParseError, text: str, source: str) -> PolicyError:
-    """Turn an error of the protobuf library into ours: its own place, our words, the closest known name."""
-    line, column = error.GetLine() or 1, error.GetColumn() or 1
-    message, suggestion = _explain(_bare_message(error, text, line))
-    return PolicyError(message, source=source, line=line, column=column, suggestion=suggestion)
+def _check_rules(part: TextPart) -> None:
+    """Raise PolicyError for rules of an included text that contradict one another, whatever overrides them."""
+    message = _with_reopened(part)
+    places = Places(rules=tuple(part.place(("syscalls", 0, "rules", at)) for at in range(len(message.syscalls.rules))))
+    for architecture in architectures_of(message):
+        try:
+            resolve(message, architecture, places=places)
+        except PolicyError as error:
+            raise including(error, part.via) from None
 
 
-def _bare_message(error: protobuf_text.ParseError, text: str, line: int) -> str:
-    """Cut the position and the quoted source line off a message of the library."""
-    message = str(error)
-    message = re.sub(r"^\d+:\d+ : ", "", message)
-    lines = text.split("\n")
-    quoted = f"'{lines[line - 1]}': " if line <= len(lines) else "'': "
-    for prefix in (quoted, "'': "):
-        if message.startswith(prefix):
-            return message[len(prefix) :]
+def _with_reopened(part: TextPart) -> policy_pb2.Policy:
+    """Give the message of a part with the dangers that its includes reopen, on which its rules may count."""
+    dangers = list(dict.fromkeys(_reopened(part)))
+    own = part.message.syscalls.danger_reopened
+    if not (more := [danger for danger in dangers if danger not in own]):
+        return part.message
+    message = policy_pb2.Policy()
+    message.CopyFrom(part.message)
+    message.syscalls.danger_reopened.extend(more)
     return message
 
 
-def _explain(message: str) -> tuple[str, str | None]:
-    """Say in our words what the library complains about, with the closest known name."""
-    pool = policy_pb2.DESCRIPTOR.pool
-    if match := _NO_FIELD.search(message):
-        known = [field.name for field in pool.FindMessageTypeByName(match["type"]).fields]
-        where = match["type"].rpartition(".")[2]
-        return f'unknown field "{escape(match["name"])}" in {where}', closest(match["name"], known)
-    if match := _NO_VALUE.search(message):
-        values: EnumDescriptor = pool.FindEnumTypeByName(match["type"])
-        known = [value.name for value in values.values if not value.name.endswith("_UNSPECIFIED")]
-        return f"unknown value {escape(match['name'])}: it is one of {', '.join(known)}", closest(match["name"], known)
-    if match := _TWICE.search(message):
-        return f'field "{match["name"]}" is given twice', None
-    if match := _BOTH.search(message):
-        return f'"{match["name"]}" and "{match["other"]}" exclude each other', None
-    return escape(message).removesuffix("."), None
+def _reopened(part: TextPart) -> Iterator[str]:
+    for each in order(part):
+        yield from each.message.syscalls.danger_reopened
+
+
+def _located(finding: Finding, part: Part) -> PolicyError:
+    """Make the error for a finding, blamed on the place of its field, or of the nearest message around it."""
+    return part.error(finding.path, finding.message, finding.suggestion, finding.syscall)

@@ -7,22 +7,13 @@ it stops, and what it has found so far is used.
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import TypeAlias
 
 from stockade.policy.finding import FieldPath
+from stockade.policy.text_tokens import CLOSING, tokens
 
 # Line and column, counted from 1.
 Location: TypeAlias = tuple[int, int]
-
-_TOKEN = re.compile(
-    r"""(?P<blank>\s+|\#[^\n]*)
-      |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-      |(?P<word>-?\s*[\w.+-]+)
-      |(?P<mark>.)""",
-    re.VERBOSE,
-)
-_CLOSING = {"{": "}", "<": ">", "[": "]"}
 
 
 class Locations:
@@ -30,7 +21,7 @@ class Locations:
 
     def __init__(self, text: str) -> None:
         self._found: dict[FieldPath, Location] = {}
-        self._tokens = _tokens(text)
+        self._tokens = [(token.text, (token.line, token.column)) for token in tokens(text) if token.kind != "comment"]
         self._next = 0
         with contextlib.suppress(IndexError):
             self._fields((), closing="")
@@ -77,7 +68,7 @@ class Locations:
         token, place = self._take()
         if token in ("{", "<"):
             self._found[path] = name_place or place
-            self._fields(path, _CLOSING[token])
+            self._fields(path, CLOSING[token])
             return
         self._found[path] = place
         while self._next < len(self._tokens) and token[0] in "\"'" and self._tokens[self._next][0][0] in "\"'":
@@ -88,17 +79,3 @@ def _count(counts: dict[str, int], name: str) -> int:
     """Count one more occurrence of a field; gives its index."""
     counts[name] = counts.get(name, -1) + 1
     return counts[name]
-
-
-def _tokens(text: str) -> list[tuple[str, Location]]:
-    """Split a text protobuf into tokens with their places, without blanks and comments."""
-    found: list[tuple[str, Location]] = []
-    line, start = 1, 0
-    for match in _TOKEN.finditer(text):
-        if match.lastgroup != "blank":
-            found.append((match.group(), (line, match.start() - start + 1)))
-        newlines = match.group().count("\n")
-        if newlines:
-            line += newlines
-            start = match.start() + match.group().rindex("\n") + 1
-    return found

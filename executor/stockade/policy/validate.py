@@ -7,7 +7,7 @@ several rules together is found by `resolve`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
@@ -16,6 +16,8 @@ from stockade.kernel.architectures import AARCH64, ARCHITECTURES, X86_64, Archit
 from stockade.policy.conditions import values_of
 from stockade.policy.finding import FieldPath, Finding, beneath, closest
 from stockade.policy.groups import check_group, expand
+from stockade.policy.raw_filters import resolve_raw
+from stockade.policy.refused import DANGERS
 from stockade.policy.resolve import resolve
 from stockade.policy.resolve_condition import resolve_condition
 from stockade.policy.resolve_rule import action_of
@@ -34,12 +36,20 @@ def findings(message: policy_pb2.Policy) -> Iterator[Finding]:
             ("schema_version", 0),
             f"schema_version {written}: this version of stockade reads `schema_version: {SCHEMA_VERSION}`",
         )
+    for field in ("include", "variables"):
+        if len(getattr(message, field)):
+            reason = "it is for text policies only: Policy.load and Policy.from_text put its content in place of it"
+            yield Finding((field, 0), reason)
     if len(message.name) > MAX_NAME or not message.name.isprintable():
         yield Finding(("name", 0), f"the name must be printable and at most {MAX_NAME} characters long")
+    yield from beneath(("syscalls", 0), reopened_findings(message.syscalls.danger_reopened))
     for index, rule in enumerate(message.syscalls.rules):
-        yield from beneath(("syscalls", 0, "rules", index), rule_findings(rule))
+        found = rule_findings(rule, message.syscalls.danger_reopened)
+        yield from beneath(("syscalls", 0, "rules", index), found)
     for index, group in enumerate(message.syscalls.groups):
         yield from beneath(("syscalls", 0, "groups", index), group_findings(group))
+    for index, raw in enumerate(message.syscalls.raw_filters):
+        yield from beneath(("syscalls", 0, "raw_filters", index), raw_findings(raw))
     if message.syscalls.HasField("default_action"):
         yield from beneath(("syscalls", 0, "default_action", 0), default_findings(message.syscalls.default_action))
     yield from beneath(("filesystem", 0), filesystem_findings(message.filesystem))
@@ -47,15 +57,40 @@ def findings(message: policy_pb2.Policy) -> Iterator[Finding]:
     yield from beneath(("options", 0), options_findings(message.options))
 
 
-def rule_findings(rule: policy_pb2.Rule) -> Iterator[Finding]:
-    """Give the problems of one rule: first those of single fields, then what only the rule as a whole shows."""
+def reopened_findings(names: Sequence[str]) -> Iterator[Finding]:
+    """Give the problems of the list of dangers that a policy reopens."""
+    for index, name in enumerate(names):
+        if name not in DANGERS:
+            yield Finding(("danger_reopened", index), f"unknown danger {name!r}", closest(name, DANGERS))
+        elif name in names[:index]:
+            yield Finding(("danger_reopened", index), f"the danger {name!r} is reopened twice")
+
+
+def raw_findings(raw: policy_pb2.RawFilter) -> Iterator[Finding]:
+    """Give the first problem of one raw filter."""
+    try:
+        for architecture in (X86_64, AARCH64):
+            if not raw.architecture or raw.architecture == architecture.name or architecture is X86_64:
+                resolve_raw(raw, architecture, "")
+    except PolicyError as error:
+        field = ("assembly", 0) if raw.assembly else ()
+        yield Finding(field, error.message, error.suggestion, error.syscall)
+
+
+def rule_findings(rule: policy_pb2.Rule, reopened: Sequence[str] = ()) -> Iterator[Finding]:
+    """Give the problems of one rule: first those of single fields, then what only the rule as a whole shows.
+
+    `reopened` are the dangers that the policy of the rule reopens.
+    """
     before = 0
     for finding in _field_findings(rule):
         before += 1
         yield finding
     if before:
         return
-    alone = policy_pb2.Policy(schema_version=SCHEMA_VERSION, syscalls=policy_pb2.SyscallPolicy(rules=[rule]))
+    known = [name for name in reopened if name in DANGERS]
+    syscalls = policy_pb2.SyscallPolicy(rules=[rule], danger_reopened=dict.fromkeys(known))
+    alone = policy_pb2.Policy(schema_version=SCHEMA_VERSION, syscalls=syscalls)
     try:
         for architecture in architectures_of(alone) or (X86_64, AARCH64):
             resolve(alone, architecture)
