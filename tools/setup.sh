@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 venv=${1:-.venv}
 python=${2:-}
 packages=(
-    python3-venv gcc libc6-dev libseccomp2 strace bubblewrap util-linux
+    python3-venv gcc libc6-dev libseccomp2 strace bubblewrap util-linux musl
     # Programs that ready-made policies are made for.
     gzip jq tar bzip2 xz-utils zstd sqlite3 git nodejs perl imagemagick poppler-utils openssl
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 from pathlib import Path
@@ -13,8 +14,10 @@ from elftools.elf.segments import InterpSegment
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stockade.errors import PolicyError, SetupError
 from stockade.kernel.binfmt import BinfmtError, open_regular, read_elf_header, read_script_line
 from stockade.policy.elf import Elf, read_elf
+from stockade.policy.libraries import libraries_for_binary
 from support.compiler import CCompiler
 from support.elf import make_elf, program_header
 
@@ -121,6 +124,14 @@ HOSTILE = {
     "unterminated loader": (make_elf(interpreter=b"/lib/ld.so"), "without a terminating NUL"),
     "endless dynamic section": (make_elf(segments=[program_header(2, 0, 0, 1 << 50)]), "dynamic section of"),
     "strings at no address": (make_elf(dynamic=[(1, 1)], string_address=1 << 60), "does not load"),
+    "strings at offset 2**63": (
+        make_elf(
+            dynamic=[(1, 1)],
+            strings=b"\0a.so\0",
+            segments=[program_header(1, 1 << 63, 0, 1 << 20), program_header(2, 0x1000, 0, 64)],
+        ),
+        "no file has",
+    ),
     "string outside of its table": (make_elf(dynamic=[(1, 5000)]), "outside of its string table"),
     "string without an end": (make_elf(dynamic=[(1, 0)], strings=b"x" * 1000), "without an end"),
     "nameless library": (make_elf(dynamic=[(1, 0)]), "without a name"),
@@ -147,6 +158,48 @@ def test_damaged_files_never_crash_the_reader(tmp_path_factory: pytest.TempPathF
     try:
         read_bytes(tmp_path_factory.getbasetemp(), bytes(content))
     except BinfmtError as error:
+        assert str(error)
+
+
+REAL = [Path("/usr/bin/gzip"), Path("/lib64/ld-linux-x86-64.so.2"), Path("/bin/bash")]
+NUMBERS = [0, 1, 7, 0x1000, 1 << 31, (1 << 32) - 1, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
+
+
+@functools.cache
+def places_of_interest(path: Path) -> tuple[bytes, tuple[int, ...]]:
+    """The content of a real file, and the offsets of every number in its headers and in its dynamic section."""
+    content = path.read_bytes()
+    with open(path, "rb") as stream:
+        elf = ELFFile(stream)
+        table = elf["e_phoff"], elf["e_phnum"] * elf["e_phentsize"]
+        dynamic = [(s["p_offset"], s["p_filesz"]) for s in elf.iter_segments() if isinstance(s, DynamicSegment)]
+    ranges = [(0, 64), table, *dynamic]
+    return content, tuple(offset for start, size in ranges for offset in range(start, start + size, 8))
+
+
+@given(st.data())
+def test_real_files_with_lying_numbers_end_in_an_error_or_a_bounded_answer(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Headers and dynamic sections of real programs, changed number by number, cut, and read to the end."""
+    original, places = places_of_interest(data.draw(st.sampled_from(REAL)))
+    content = bytearray(original)
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.sampled_from(places)) + data.draw(st.sampled_from([0, 0, 0, 2, 4]))
+        width = data.draw(st.sampled_from([2, 4, 8]))
+        number = data.draw(st.sampled_from(NUMBERS) | st.integers(0, len(content)))
+        content[at : at + width] = (number & (1 << 8 * width) - 1).to_bytes(width, "little")
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content))) :]
+    path = tmp_path_factory.getbasetemp() / "lying"
+    path.write_bytes(content)
+    path.chmod(0o755)
+    try:
+        elf = read_elf(str(path))
+        assert elf is None or len(elf.needed) <= 512
+        found = libraries_for_binary(str(path))
+        assert len(found.files) <= 513
+    except (PolicyError, SetupError, BinfmtError) as error:
         assert str(error)
 
 

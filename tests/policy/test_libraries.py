@@ -182,7 +182,6 @@ def test_what_only_the_cache_knows_brings_the_cache(public_tmp: Path, monkeypatc
     assert [missing.name for missing in without.missing] == ["libf.so"]
     module._remembered.clear()
     monkeypatch.setattr("stockade.policy.linker.CACHE_PATH", str(cache))
-    monkeypatch.setattr(module, "CACHE_PATH", str(cache))
     found = libraries_for_binary(str(path))
     module._remembered.clear()
     assert {str(library), str(cache)} < inside(found)

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from stockade._proto import comms_pb2, policy_pb2
 from stockade.errors import PolicyError, SetupError, UnsupportedError
 from stockade.policy.box_paths import check_source, check_target, is_within
 from stockade.policy.hostfiles import Fingerprint, HostFiles, still_holds
 from stockade.policy.libraries import Libraries, libraries_for_binary
+from stockade.policy.library_search import Missing
 from stockade.policy.mounts import BIND_DIRECTORY, BIND_FILE, DIRECTORY, PROC, SYMLINK, TMPFS, Entry, Tree
 from stockade.text import quote
 from stockade.units import parse_size
+
+if TYPE_CHECKING:
+    from stockade.policy.python_mounts import Interpreters
 
 DEFAULT_TMPFS_SIZE = 64 << 20
 LARGEST_TMPFS_INODES = 1 << 32
@@ -55,6 +60,8 @@ class Plan:
     # Targets of optional binds that were left out because the host does not have their source.
     left_out: tuple[str, ...]
     evidence: Mapping[str, Fingerprint]
+    # What installed Python packages name outside of their directories and what is not shown, with the reason.
+    not_followed: tuple[str, ...] = ()
 
     def is_current(self) -> bool:
         """Whether planning again would give the same plan: no file of the host that it rests on has changed."""
@@ -64,7 +71,8 @@ class Plan:
         """Return one line for each step, in order, safe to print."""
         lines = [f"template: {entry.describe()}" for entry in self.entries if not entry.per_run]
         lines += [f"run: {entry.describe()}" for entry in self.entries if entry.per_run]
-        return lines + [f"left out: {quote(target)}, which the host does not have" for target in self.left_out]
+        lines += [f"left out: {quote(target)}, which the host does not have" for target in self.left_out]
+        return lines + [f"left out: {text}" for text in self.not_followed]
 
     def binds(self) -> list[tuple[str, str, bool]]:
         """Return (path inside, host path, is a directory) of every bind, for looking up where a path comes from."""
@@ -82,9 +90,9 @@ class Plan:
 def plan(message: policy_pb2.Policy) -> Plan:
     """Turn a policy's `filesystem`, and its identity inside, into a plan.
 
-    Looks at the host only for libraries and optional sources; `check_sources` looks at the rest. PolicyError: a path is
-    not canonical, or two mounts conflict. UnsupportedError: a kind of mount that cannot be had. SetupError: a program
-    of `libraries_for_binary`, or a library it needs, is missing.
+    Looks at the host only for libraries, Python interpreters and optional sources; `check_sources` looks at the rest.
+    PolicyError: a path is not canonical, or two mounts conflict. UnsupportedError: a kind of mount that cannot be had.
+    SetupError: a program of `libraries_for_binary`, an interpreter of `python`, or what one of them needs, is missing.
     """
     filesystem = message.filesystem
     if filesystem.HasField("root"):
@@ -96,17 +104,32 @@ def plan(message: policy_pb2.Policy) -> Plan:
         raise UnsupportedError("writable root", "the root of the box is read-only", remedy)
     host = HostFiles()
     tree = Tree(host)
-    left_out: list[str] = []
-    for entry in _explicit(filesystem):
-        if entry.if_exists and host.look(entry.source) is None:
-            left_out.append(entry.target)
-            continue
+    listed = list(_explicit(filesystem))
+    left_out = [entry.target for entry in listed if entry.if_exists and host.look(entry.source) is None]
+    explicit = [entry for entry in listed if not entry.if_exists or host.look(entry.source) is not None]
+    pythons = _interpreters(filesystem, explicit, host)
+    for entry in explicit:
+        if pythons is not None:
+            pythons.add_above(tree, entry.target)
         tree.add(entry)
+    if pythons is not None:
+        pythons.add_directories(tree)
     for path in dict.fromkeys(filesystem.libraries_for_binary):
         libraries = libraries_for_binary(path)
         host.evidence.update(libraries.evidence)
-        _add_libraries(tree, path, libraries)
-    return _finish(message, tree, tuple(left_out), host.evidence)
+        _add_libraries(tree, path, f"libraries_for_binary {quote(path)}", libraries)
+    for path, origin, libraries in pythons.libraries() if pythons is not None else ():
+        _add_libraries(tree, path, origin, libraries)
+    made = _finish(message, tree, tuple(left_out), host.evidence)
+    return made if pythons is None else replace(made, not_followed=pythons.left_out)
+
+
+def _interpreters(filesystem: policy_pb2.FileSystem, explicit: list[Entry], host: HostFiles) -> Interpreters | None:
+    if not filesystem.python:
+        return None
+    from stockade.policy.python_mounts import Interpreters  # most policies have none, and start without it
+
+    return Interpreters(filesystem.python, explicit, host)
 
 
 def _finish(
@@ -115,6 +138,7 @@ def _finish(
     entries = tuple(tree.entries.values())
     options = message.options
     template = comms_pb2.TemplatePlan(
+        host_network=message.network.mode == policy_pb2.Network.DANGER_HOST,
         leaves_host_root=not any(entry.per_run and (entry.is_bind or entry.kind == PROC) for entry in entries),
         mounts=[entry.operation() for entry in entries if not entry.per_run],
         mount_points=[
@@ -231,8 +255,7 @@ _READERS: dict[str, Callable[[policy_pb2.Mount, str], Iterator[Entry]]] = {
 }
 
 
-def _add_libraries(tree: Tree, path: str, libraries: Libraries) -> None:
-    origin = f"libraries_for_binary {quote(path)}"
+def _add_libraries(tree: Tree, path: str, origin: str, libraries: Libraries) -> None:
     proc = tree.entries.get("/proc")
     if libraries.needs_proc is not None and (proc is None or proc.kind != PROC):
         raise PolicyError(
@@ -242,9 +265,7 @@ def _add_libraries(tree: Tree, path: str, libraries: Libraries) -> None:
         )
     for missing in libraries.missing:
         if not tree.provides(missing.name):
-            detail = f"{quote(missing.needed_by)} needs it, and the loader would not find it on this host"
-            hint = "install it, run ldconfig, or mount it with add_file()"
-            raise SetupError("find_libraries", errno.ENOENT, missing.name, hint, detail=detail)
+            raise _no_library(missing)
     for inside, source in libraries.files:
         tree.add_found(Entry(kind=BIND_FILE, target=inside, origin=origin, source=source, executable=True))
     for inside, points_to in libraries.symlinks:
@@ -252,3 +273,17 @@ def _add_libraries(tree: Tree, path: str, libraries: Libraries) -> None:
     for inside in libraries.directories:
         if not any(is_within(inside, target) for target, entry in tree.entries.items() if entry.kind == BIND_FILE):
             tree.add_found(Entry(kind=DIRECTORY, target=inside, origin=origin, mode=0o755))
+
+
+def _no_library(missing: Missing) -> SetupError:
+    from stockade.policy.ld_configuration import CONFIGURATION, directory_with  # only needed for an error
+
+    detail = f"{quote(missing.needed_by)} needs it, and the loader would not find it on this host"
+    hint = "install it, run ldconfig, or mount it with add_file()"
+    directory = directory_with(missing.name)
+    if directory is not None:
+        hint = (
+            f"it lies in {quote(directory)}, which {CONFIGURATION} lists, but not in the cache that the loader reads: "
+            "run ldconfig"
+        )
+    return SetupError("find_libraries", errno.ENOENT, missing.name, hint, detail=detail)

@@ -19,6 +19,12 @@ Fingerprint = tuple[int, int, int, int, int] | None
 
 # Far above what a real program asks for; a hostile one may ask for a name in thousands of directories.
 MAX_LOOKS = 20_000
+# Behind a directory's path: what counts is also which names it holds.
+LISTING = "/."
+
+
+class TooManyLooksError(BinfmtError):
+    """The search for libraries is longer than any real program makes it."""
 
 
 def fingerprint(path: str) -> Fingerprint:
@@ -27,8 +33,8 @@ def fingerprint(path: str) -> Fingerprint:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
-    # A directory changes with every file made in it; that it is there is all that counts.
-    if stat.S_ISDIR(status.st_mode):
+    # A directory changes with every file made in it; that it is there is all that counts, unless it was listed.
+    if stat.S_ISDIR(status.st_mode) and not path.endswith(LISTING):
         return status.st_dev, status.st_ino, 0, 0, status.st_mode
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode
 
@@ -39,17 +45,21 @@ def still_holds(evidence: Mapping[str, Fingerprint]) -> bool:
 
 
 class HostFiles:
-    """One look at the host. `evidence` maps every path that was asked about to what was there."""
+    """One look at the host. `evidence` maps every path that was asked about to what was there.
 
-    def __init__(self) -> None:
+    At most `max_looks` paths can be asked about.
+    """
+
+    def __init__(self, max_looks: int = MAX_LOOKS) -> None:
+        self.max_looks = max_looks
         self.evidence: dict[str, Fingerprint] = {}
         self._elfs: dict[str, Elf | None] = {}
 
     def look(self, path: str) -> Fingerprint:
-        """Return the fingerprint of `path`. BinfmtError when more paths are asked about than any real program needs."""
+        """Return the fingerprint of `path`. TooManyLooksError when more paths are asked about than a program needs."""
         if path not in self.evidence:
-            if len(self.evidence) >= MAX_LOOKS:
-                raise BinfmtError(f"makes the search for its libraries look at more than {MAX_LOOKS} paths")
+            if len(self.evidence) >= self.max_looks:
+                raise TooManyLooksError(f"makes the search for its libraries look at more than {self.max_looks} paths")
             self.evidence[path] = fingerprint(path)
         return self.evidence[path]
 
@@ -57,6 +67,10 @@ class HostFiles:
         """Whether `path` is, or leads to, a regular file."""
         seen = self.look(path)
         return seen is not None and stat.S_ISREG(seen[4])
+
+    def note_listing(self, directory: str) -> None:
+        """Note that the result depends on which names `directory` holds."""
+        self.look(directory + LISTING)
 
     def is_directory(self, path: str) -> bool:
         """Whether `path` is, or leads to, a directory."""

@@ -3,7 +3,8 @@
 RPATH of the file that needs it and of those that loaded that one (unless it has a RUNPATH), RUNPATH, the loader's
 cache, the default directories. `LD_LIBRARY_PATH` is not known when a policy is planned and plays no part. A file is
 taken only if it is ELF for the same machine, as the loader does; this is also what keeps a hostile program, which may
-name any path, from having the host's other files mounted.
+name any path, from having the host's other files mounted. This is glibc's loader; `musl` describes the other one, and
+`ld_configuration` why ld.so.conf is not read.
 Sources: ld.so(8), and for the cache what ldconfig(8) writes.
 """
 
@@ -15,10 +16,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stockade.kernel.binfmt import ET_DYN, MACHINES, BinfmtError
+from stockade.kernel.binfmt import ET_DYN, MACHINES
 from stockade.policy.box_paths import PSEUDO_FILE_SYSTEMS, is_within, lexical
 from stockade.policy.elf import Elf
-from stockade.policy.hostfiles import MAX_LOOKS, HostFiles
+from stockade.policy.hostfiles import HostFiles, TooManyLooksError
 from stockade.policy.paths import path_problem
 
 CACHE_PATH = "/etc/ld.so.cache"
@@ -53,14 +54,16 @@ class Found:
 
     paths: tuple[str, ...]
     elf: Elf
-    # Only the cache leads there.
-    by_cache: bool = False
+    # The file of the loader's own without which it would not look there: its cache, or musl's list of directories.
+    listed_in: str | None = None
     # Found relative to the place of the program itself, which the loader learns from /proc/self/exe.
     by_program_origin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
+    """A path at which the loader looks, and whether it has to know the program's own place for it."""
+
     path: str
     by_program_origin: bool
 
@@ -72,6 +75,10 @@ class Linker:
         self._files = files
         self._cache: dict[str, list[str]] | None = None
         self._tried = 0
+
+    def is_loader(self, name: str) -> bool:
+        """Whether the loader takes a library of this name to be itself, without looking for a file."""
+        return False
 
     def find(self, name: str, needed_by: Loaded) -> Found | None:
         """Return where the library `name`, needed by `needed_by`, is; None when the loader would not find it.
@@ -85,17 +92,18 @@ class Linker:
             return found
         return self._by_default(name, needed_by.elf)
 
-    def _first(self, places: Iterator[_Place] | list[_Place], wanted: Elf) -> Found | None:
+    def _first(self, places: Iterator[Place] | list[Place], wanted: Elf, listed_in: str | None = None) -> Found | None:
         for place in places:
             elf = self._suitable(place.path, wanted)
             if elf is not None:
-                return Found((place.path,), elf, by_program_origin=place.by_program_origin)
+                return Found((place.path,), elf, listed_in, place.by_program_origin)
         return None
 
     def _suitable(self, path: str, wanted: Elf) -> Elf | None:
         self._tried += 1
-        if self._tried > MAX_LOOKS:
-            raise BinfmtError(f"makes the search for its libraries look at more than {MAX_LOOKS} places")
+        if self._tried > self._files.max_looks:
+            limit = self._files.max_looks
+            raise TooManyLooksError(f"makes the search for its libraries look at more than {limit} places")
         if not path.startswith("/") or path_problem(lexical(path), "path"):
             return None
         if any(is_within(lexical(path), pseudo) for pseudo in PSEUDO_FILE_SYSTEMS):
@@ -103,7 +111,7 @@ class Linker:
         elf = self._files.library(path)
         return elf if elf is not None and elf.kind == ET_DYN and elf.fits(wanted) else None
 
-    def _from_search_paths(self, name: str, needed_by: Loaded) -> Iterator[_Place]:
+    def _from_search_paths(self, name: str, needed_by: Loaded) -> Iterator[Place]:
         if not needed_by.elf.runpath:
             asking: Loaded | None = needed_by
             while asking is not None:
@@ -112,10 +120,10 @@ class Linker:
                 asking = asking.parent
         yield from (self._place(f"{directory}/{name}", needed_by) for directory in needed_by.elf.runpath)
 
-    def _place(self, path: str, owner: Loaded) -> _Place:
+    def _place(self, path: str, owner: Loaded) -> Place:
         """Expand `$ORIGIN`, `$LIB` and `$PLATFORM` in a path that `owner` asks for."""
         if "$" not in path:
-            return _Place(path, False)
+            return Place(path, False)
         values = {
             "ORIGIN": os.path.dirname(owner.path),
             "LIB": self._default_directories(owner.elf)[0].lstrip("/"),
@@ -123,7 +131,7 @@ class Linker:
         }
         expanded = _TOKEN.sub(lambda match: values[match[1] or match[2]], path)
         uses_origin = any("ORIGIN" in match.groups() for match in _TOKEN.finditer(path))
-        return _Place(expanded, uses_origin and owner.parent is None)
+        return Place(expanded, uses_origin and owner.parent is None)
 
     def _by_default(self, name: str, wanted: Elf) -> Found | None:
         """Search the cache and the default directories.
@@ -132,13 +140,13 @@ class Linker:
         loader finds it there without a cache, and the box can do without one.
         """
         fitting = [(path, elf) for path in self._cached(name) if (elf := self._suitable(path, wanted)) is not None]
-        default = self._first([_Place(f"{d}/{name}", False) for d in self._default_directories(wanted)], wanted)
+        default = self._first([Place(f"{d}/{name}", False) for d in self._default_directories(wanted)], wanted)
         if not fitting:
             return default
         cached = tuple(path for path, _ in fitting)
         if default is not None and self._files.same(default.paths[0], cached[0]):
             return Found(tuple(dict.fromkeys((*default.paths, cached[0]))), default.elf)
-        return Found(cached, fitting[0][1], by_cache=True)
+        return Found(cached, fitting[0][1], listed_in=CACHE_PATH)
 
     def _default_directories(self, wanted: Elf) -> tuple[str, ...]:
         triple = MULTIARCH.get((wanted.machine, wanted.bits))

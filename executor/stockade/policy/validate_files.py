@@ -23,6 +23,8 @@ def filesystem_findings(message: policy_pb2.FileSystem) -> Iterator[Finding]:
     yield from _conflicts(list(message.mounts))
     for index, path in enumerate(message.libraries_for_binary):
         yield from beneath(("libraries_for_binary", index), binary_findings(path))
+    for index, path in enumerate(message.python):
+        yield from beneath(("python", index), python_findings(path))
     if message.HasField("root"):
         problem = path_problem(message.root.source, "source")
         if problem:
@@ -32,6 +34,13 @@ def filesystem_findings(message: policy_pb2.FileSystem) -> Iterator[Finding]:
 def binary_findings(path: str) -> Iterator[Finding]:
     """Give the problems of the path of a binary whose libraries are wanted."""
     problem = path_problem(path, "binary") or ("the binary is a directory" if path == "/" else None)
+    if problem:
+        yield Finding((), problem)
+
+
+def python_findings(path: str) -> Iterator[Finding]:
+    """Give the problems of the path of a Python interpreter that is wanted with all that it needs."""
+    problem = path_problem(path, "interpreter") or ("the interpreter is a directory" if path == "/" else None)
     if problem:
         yield Finding((), problem)
 
