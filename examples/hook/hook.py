@@ -33,9 +33,7 @@ def policy() -> Policy:
     builder = PolicyBuilder().add_tmpfs("/data")
     for name in PATH_ARGUMENT:
         builder.trace(name, "open")
-    message = Policy.profile("python3").message
-    message.MergeFrom(builder.build().message)
-    return Policy.from_message(message)
+    return builder.include("python3").build()
 
 
 def main() -> int:
