@@ -9,7 +9,7 @@ import stat
 from stockade.errors import SetupError
 from stockade.text import quote
 
-_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 def find_program(name: str) -> str:
@@ -23,7 +23,7 @@ def find_program(name: str) -> str:
         if refusal:
             raise _error(path, refusal)
         return path
-    search, denied = os.environ.get("PATH") or _DEFAULT_PATH, ""
+    search, denied = os.environ.get("PATH") or DEFAULT_PATH, ""
     for directory in search.split(":"):
         path = os.path.abspath(os.path.join(directory, name))
         refusal = _refusal(path)
@@ -53,7 +53,7 @@ def _error(path: str, number: int) -> SetupError:
     if number == errno.EACCES:
         hint = f"it has to be a file that you may execute: chmod a+x {quote(path, 4096)}"
     elif number == errno.ENOENT:
-        hint = "correct the path; it is one of the host, because no policy was named"
+        hint = "correct the path; it is one of the host, because the policy names no program"
     elif number == errno.EISDIR:
         hint = "name a program in it"
     return SetupError("find_program", number, path, hint)

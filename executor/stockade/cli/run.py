@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stockade.cli.interrupts import Interrupted, interruptible
-from stockade.cli.output import say, width
+from stockade.cli.output import fill_standard_streams, say, width
 from stockade.cli.run_options import DEFAULT_PROFILE, RunOptions, parse
 from stockade.cli.run_words import COMMAND
 
@@ -21,21 +21,9 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command with the words after its name; the exit code. Raises UsageError."""
-    _fill_standard_streams()
+    fill_standard_streams()
     options = parse(arguments)
     return 0 if options is None else _guarded(options)
-
-
-def _fill_standard_streams() -> None:
-    """Put something at the standard descriptors that are closed, before a file of ours lands there.
-
-    Input is empty then. Writing to output or error fails with EBADF, as it does for a program that is called itself.
-    """
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _guarded(options: RunOptions) -> int:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from stockade.cli.policy_argument import variables_of
 from stockade.cli.run_words import COMMAND, read_words
 from stockade.cli.usage import UsageError
 from stockade.errors import PolicyError
@@ -41,6 +42,7 @@ class RunOptions:
     command: tuple[str, ...]
     policy: str | None
     profile: str | None
+    variables: Mapping[str, str]
     mounts: tuple[MountOption, ...]
     env: Mapping[str, str]
     cwd: str | None
@@ -52,11 +54,6 @@ class RunOptions:
     report: bool
     debug: bool
     fail_on_violation: bool
-
-    @property
-    def uses_default(self) -> bool:
-        """Whether the profile applies to which the program's own files are added."""
-        return self.policy is None and self.profile in (None, DEFAULT_PROFILE)
 
 
 def parse(arguments: Sequence[str]) -> RunOptions | None:
@@ -72,6 +69,7 @@ def parse(arguments: Sequence[str]) -> RunOptions | None:
         command=tuple(command),
         policy=found.policy,
         profile=found.profile,
+        variables=variables_of(found.set, COMMAND),
         mounts=tuple(_mount(option, text) for option, text in found.mounts),
         env=dict(_variable(text) for text in found.env),
         cwd=_inner_directory(found.cwd),

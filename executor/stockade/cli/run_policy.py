@@ -1,13 +1,14 @@
-"""The policy of `stockade run`: a file, a ready-made one, or the default with the program's files; and the mounts."""
+"""The policy of `stockade run`: a file or a ready-made one, the program's files if it names none, and the mounts."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+from collections.abc import Iterable
 
 from stockade._proto import policy_pb2
-from stockade.cli.program import find_program
+from stockade.cli.program import DEFAULT_PATH, find_program
 from stockade.cli.run_options import DEFAULT_PROFILE, MountOption, RunOptions
 from stockade.errors import PolicyError, SetupError
 from stockade.host.inside import Inside
@@ -26,18 +27,18 @@ def make_policy(options: RunOptions) -> tuple[Policy, str | None]:
     that is missing.
     """
     if options.policy is not None:
-        policy = Policy.load(options.policy)
+        policy = Policy.load(options.policy, options.variables)
     else:
-        policy = Policy.profile(options.profile or DEFAULT_PROFILE)
-    program = find_program(options.command[0]) if options.uses_default else None
+        policy = Policy.profile(options.profile or DEFAULT_PROFILE, options.variables)
+    message = policy.message
+    program = _program_to_add(message.filesystem, options)
     if program is None and not options.mounts:
         return policy, None
-    message = policy.message
     if program is not None:
         _add_program(message.filesystem, program)
     if options.mounts:
         _add_mounts(message.filesystem, options.mounts)
-    return Policy(message, policy.places), program
+    return policy.with_filesystem(message.filesystem), program
 
 
 def inner_directory(message: policy_pb2.Policy) -> str:
@@ -63,6 +64,39 @@ def inner_directory(message: policy_pb2.Policy) -> str:
     return "/"
 
 
+def _program_to_add(filesystem: policy_pb2.FileSystem, options: RunOptions) -> str | None:
+    """Return the path on the host of a program that has to be added to the box, None when there is nothing to add.
+
+    A policy that names no program, as the base profiles, is for any: the one of the command line is added. It names one
+    by `libraries_for_binary`, by `python`, or by a mount that shows it.
+    """
+    if filesystem.libraries_for_binary or filesystem.python or filesystem.HasField("root"):
+        return None
+    name = options.command[0]
+    search = options.env.get("PATH") or DEFAULT_PATH
+    paths = [os.path.abspath(name)] if "/" in name else [os.path.join(each, name) for each in search.split(":")]
+    if _shows(filesystem.mounts, paths):
+        return None
+    try:
+        return find_program(name)
+    except SetupError:
+        if _shows([_mount(option) for option in options.mounts], paths):
+            return None
+        raise
+
+
+def _shows(mounts: Iterable[policy_pb2.Mount], paths: Iterable[str]) -> bool:
+    """Say whether one of the paths inside leads to something of the host."""
+    binds, links = [], []
+    for mount in mounts:
+        if mount.HasField("bind"):
+            binds.append((mount.target, mount.bind.source, mount.bind.kind == _Bind.DIRECTORY))
+        elif mount.HasField("symlink"):
+            links.append((mount.target, mount.symlink.points_to))
+    box = Inside(binds, links)
+    return any(path.startswith("/") and box.locate(path).host is not None for path in paths)
+
+
 def _add_program(filesystem: policy_pb2.FileSystem, program: str) -> None:
     problem = path_problem(program, "path of the program")
     if problem:
@@ -77,7 +111,7 @@ def _add_program(filesystem: policy_pb2.FileSystem, program: str) -> None:
         refusal.path = program
         raise refusal from None
     # The loader asks /proc for the program's own place when it looks for libraries relative to it.
-    if needs_proc is not None:
+    if needs_proc is not None and all(mount.target != "/proc" for mount in filesystem.mounts):
         filesystem.mounts.add(target="/proc", proc=policy_pb2.Proc())
 
 

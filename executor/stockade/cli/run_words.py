@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from collections.abc import Sequence
 
-from stockade.cli.help import RUN_DESCRIPTION, RUN_EPILOG
-from stockade.cli.output import print_out
-from stockade.cli.usage import UsageError, did_you_mean
+from stockade.cli.help import RUN_DESCRIPTION, RUN_EPILOG, SET_HELP
+from stockade.cli.words import Parser
 
 COMMAND = "stockade run"
 # Options with a value, by what is shown for the value; in the order of the help.
@@ -32,11 +30,10 @@ _VALUES = (
 _ENV_HELP = "set a variable, or take over your own; may be repeated"
 _MODE_HELP = "at a breach end the run (enforce, as without this option), or answer EPERM and go on (refuse)"
 _SWITCHES = (
-    (("--fail-on-violation",), "exit with 159 in mode refuse, too, when calls were refused"),
-    (("--quiet",), "do not say that the default profile applies"),
-    (("--no-report",), "do not explain on standard error how the run ended"),
-    (("--debug",), "print the plan of mounts first, and the report in any case"),
-    (("-h", "--help"), "show this and exit"),
+    ("--fail-on-violation", "exit with 159 in mode refuse, too, when calls were refused"),
+    ("--quiet", "do not say that the default profile applies"),
+    ("--no-report", "do not explain on standard error how the run ended"),
+    ("--debug", "print the plan of mounts first, and the report in any case"),
 )
 
 
@@ -45,17 +42,7 @@ def read_words(arguments: Sequence[str]) -> tuple[argparse.Namespace | None, lis
 
     Raises UsageError. Nothing behind the program's name is looked at.
     """
-    parser, actions = _parser()
-    options, command = _split(arguments, {name: action for action in actions for name in action.option_strings})
-    if "--help" in options or "-h" in options:
-        print_out(parser.format_help())
-        return None, command
-    return parser.parse_args(options), command
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(COMMAND, message.removeprefix("argument "))
+    return parser().read_before_command(arguments) or (None, [])
 
 
 class _AppendWithOption(argparse.Action):
@@ -71,58 +58,19 @@ class _AppendWithOption(argparse.Action):
         setattr(namespace, self.dest, [*getattr(namespace, self.dest), (option_string, values)])
 
 
-def _parser() -> tuple[argparse.ArgumentParser, list[argparse.Action]]:
-    parser = _Parser(
-        prog=COMMAND,
-        usage="stockade run [OPTION ...] [--] PROGRAM [ARG ...]",
-        description=RUN_DESCRIPTION,
-        epilog=RUN_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=False,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument_group("options").add_argument
-    mode = ("enforce", "refuse")
-    actions = [
-        *(add(name, metavar=shown, help=text) for name, shown, text in _POLICIES),
-        *(
-            add(name, metavar=shown, dest="mounts", action=_AppendWithOption, default=[], help=text)
-            for name, shown, text in _MOUNTS
-        ),
-        add("--env", metavar="NAME[=VALUE]", action="append", default=[], help=_ENV_HELP),
-        *(add(name, metavar=shown, help=text) for name, shown, text in _VALUES),
-        add("--stdin", choices=("none",), help="give the program an empty standard input"),
-        add("--mode", choices=mode, default="enforce", help=_MODE_HELP),
-        *(add(*names, action="store_true", help=text) for names, text in _SWITCHES),
-    ]
-    return parser, actions
-
-
-def _split(arguments: Sequence[str], known: Mapping[str, argparse.Action]) -> tuple[list[str], list[str]]:
-    """Split into options, each as one word ("--cwd=/x"), and the command, which begins at the first other word."""
-    options: list[str] = []
-    seen: set[str] = set()
-    words = iter(range(len(arguments)))
-    for index in words:
-        word = arguments[index]
-        if word == "--":
-            return options, list(arguments[index + 1 :])
-        if not word.startswith("-") or word == "-":
-            return options, list(arguments[index:])
-        name, equals, _ = word.partition("=")
-        action = known.get(name)
-        if action is None:
-            raise UsageError(COMMAND, f"unknown option {name!r}{did_you_mean(name, known)}")
-        if name in seen and action.default != []:
-            raise UsageError(COMMAND, f"{name} is given twice")
-        seen.add(name)
-        if action.nargs == 0 or equals:
-            options.append(word)
-            continue
-        following = next(words, None)
-        if following is None:
-            raise UsageError(
-                COMMAND, f"{name} needs a value: {name} {action.metavar or '|'.join(action.choices or ())}"
-            )
-        options.append(f"{name}={arguments[following]}")
-    return options, []
+def parser() -> Parser:
+    """Return the options of the command."""
+    parser = Parser(COMMAND, "[OPTION ...] [--] PROGRAM [ARG ...]", RUN_DESCRIPTION, RUN_EPILOG)
+    for name, shown, text in _POLICIES:
+        parser.add_option(name, metavar=shown, help=text)
+    parser.add_option("--set", metavar="NAME=VALUE", repeated=True, help=SET_HELP)
+    for name, shown, text in _MOUNTS:
+        parser.add_action(name, shown, _AppendWithOption, "mounts", text)
+    parser.add_option("--env", metavar="NAME[=VALUE]", repeated=True, help=_ENV_HELP)
+    for name, shown, text in _VALUES:
+        parser.add_option(name, metavar=shown, help=text)
+    parser.add_choice("--stdin", ("none",), "give the program an empty standard input")
+    parser.add_choice("--mode", ("enforce", "refuse"), _MODE_HELP, default="enforce")
+    for name, text in _SWITCHES:
+        parser.add_switch(name, help=text)
+    return parser
