@@ -1,4 +1,4 @@
-"""The group table: each group against the neighbours of what it allows, and start-up groups against real programs."""
+"""The group table as a whole, and start-up groups against real programs. test_group_cases.py has what each permits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stockade.errors import PolicyError
-from stockade.kernel.architectures import AARCH64, ARCHITECTURES, X86_64
+from stockade.kernel.architectures import AARCH64, X86_64
 from stockade.policy.builder import PolicyBuilder, arg
 from stockade.policy.families import FAMILIES
 from stockade.policy.groups import GROUPS, check_group, expand
@@ -18,7 +18,7 @@ from stockade.policy.rules import Kind
 from support.compiler import CCompiler
 
 BOTH = ("x86_64", "aarch64")
-RW, RX, RWX = "PROT_READ|PROT_WRITE", "PROT_READ|PROT_EXEC", "PROT_READ|PROT_WRITE|PROT_EXEC"
+RX, RWX = "PROT_READ|PROT_EXEC", "PROT_READ|PROT_WRITE|PROT_EXEC"
 PRIVATE = "MAP_PRIVATE|MAP_ANONYMOUS"
 
 
@@ -72,188 +72,6 @@ def test_no_group_without_a_warning_in_its_name_lets_code_be_made(name: str) -> 
             assert not policy.evaluate(call, (), architecture).permits
         for flag in ("CLONE_NEWUSER", "CLONE_NEWNS", "CLONE_UNTRACED"):
             assert not policy.evaluate("clone", (f"{flag}|SIGCHLD",), architecture).permits
-
-
-NEIGHBOURS: list[tuple[str, tuple[str | tuple[object, ...], ...], tuple[str | tuple[object, ...], ...]]] = [
-    ("exit", ("exit", "exit_group"), ("kill",)),
-    ("read", ("read", "readv", "pread64", "preadv", "preadv2"), ("write", "readahead", "recvfrom")),
-    ("write", ("write", "writev", "pwrite64", "pwritev", "pwritev2"), ("read", "sendto", "splice")),
-    ("open", (("openat", 0, 0, "O_RDWR|O_CREAT"), "openat2"), ("open_by_handle_at", "open_tree", "mknodat")),
-    (
-        "open_for_reading",
-        (("openat", 0, 0, "O_RDONLY|O_CLOEXEC"), ("openat", 0, 0, "O_RDONLY|O_DIRECTORY|O_NOFOLLOW|O_NONBLOCK")),
-        (
-            ("openat", 0, 0, "O_WRONLY"),
-            ("openat", 0, 0, "O_RDWR"),
-            ("openat", 0, 0, "O_CREAT"),
-            ("openat", 0, 0, "O_TRUNC"),
-            ("openat", 0, 0, "O_TMPFILE|O_RDWR"),
-            ("openat", 0, 0, 0x400000),
-            "openat2",
-        ),
-    ),
-    ("close", ("close", "close_range"), ("dup3",)),
-    ("stat", ("fstat", "newfstatat", "statx", "statfs"), ("fchmod", "file_setattr")),
-    ("access", ("faccessat", "faccessat2"), ("newfstatat",)),
-    ("readdir", ("getdents64",), ("openat",)),
-    ("readlink", ("readlinkat",), ("symlinkat",)),
-    ("working_directory", ("getcwd", "chdir", "fchdir"), ("chroot",)),
-    ("dup", ("dup", "dup3"), (("fcntl", 0, "F_DUPFD"),)),
-    ("unlink", ("unlinkat",), ("renameat",)),
-    ("rename", ("renameat", "renameat2"), ("linkat",)),
-    ("mkdir", ("mkdirat",), ("mknodat",)),
-    (
-        "make_fifo",
-        (("mknodat", 0, 0, "S_IFIFO|0o644"),),
-        (("mknodat", 0, 0, "S_IFCHR|0o644"), ("mknodat", 0, 0, "S_IFREG")),
-    ),
-    ("chmod", ("fchmod", "fchmodat", "fchmodat2"), ("fchown",)),
-    ("utime", ("utimensat",), ("fchmod",)),
-    ("time", ("clock_gettime", "clock_getres"), ("clock_settime", "clock_nanosleep")),
-    ("handle_signals", ("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack"), ("kill", "rt_sigtimedwait")),
-    ("kill", ("kill", "tgkill"), ("rt_sigqueueinfo", "pidfd_send_signal")),
-    ("get_ids", ("getuid", "getresgid", "getgroups"), ("setuid", "setgroups")),
-    ("get_pids", ("getpid", "gettid"), ("getsid",)),
-    (
-        "get_rlimit",
-        (("prlimit64", 0, 3, 0, 1),),
-        (("prlimit64", 0, 3, 1, 0), ("prlimit64", 0, 3, 1 << 32, 0), "setrlimit"),
-    ),
-    ("set_rlimit", (("prlimit64", 0, 3, 1, 0), "setrlimit"), ("setpriority",)),
-    (
-        "get_random",
-        (("getrandom", 1, 8, 0), ("getrandom", 1, 8, "GRND_NONBLOCK")),
-        (("getrandom", 1, 8, "GRND_RANDOM"), ("mmap", 0, 4096, RX, 0x28)),
-    ),
-    ("prctl_set_name", (("prctl", "PR_SET_NAME"),), (("prctl", "PR_SET_DUMPABLE"), ("prctl", "PR_SET_SECCOMP"))),
-    ("prctl_set_vma", (("prctl", "PR_SET_VMA", 0),), (("prctl", "PR_SET_VMA", 1), ("prctl", "PR_SET_NAME"))),
-    ("tcgets", (("ioctl", 1, "TCGETS"), ("ioctl", 1, "TCGETS2")), (("ioctl", 1, "TCSETS"), ("ioctl", 1, "TIOCSTI"))),
-    ("get_window_size", (("ioctl", 1, "TIOCGWINSZ"),), (("ioctl", 1, "TIOCSWINSZ"), ("ioctl", 1, "TCGETS"))),
-    (
-        "safe_fcntl",
-        (("fcntl", 0, "F_GETFD"), ("fcntl", 0, "F_DUPFD_CLOEXEC"), ("fcntl", 0, "F_SETLKW")),
-        (("fcntl", 0, "F_SETOWN"), ("fcntl", 0, "F_SETSIG"), ("fcntl", 0, "F_NOTIFY"), ("fcntl", 0, "F_SETPIPE_SZ")),
-    ),
-    ("fork", (("clone", "SIGCHLD"),), (("clone", "CLONE_NEWUSER|SIGCHLD"), "clone3", "unshare", "execve")),
-    ("wait", ("wait4", "waitid"), ("kill",)),
-    (
-        "threads",
-        (("clone", "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM|CLONE_SETTLS"),),
-        (
-            ("clone", "SIGCHLD"),
-            ("clone", "CLONE_VM|CLONE_VFORK|SIGCHLD"),
-            ("clone", "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_PARENT"),
-            ("clone", "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|SIGCHLD"),
-            ("clone", "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND"),
-            ("clone", "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_UNTRACED"),
-            ("clone", "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_NEWNET"),
-            "vfork",
-        ),
-    ),
-    ("mmap_without_exec", (("mmap", 0, 1, RW, PRIVATE), "munmap"), (("mmap", 0, 1, RWX, PRIVATE), "mprotect")),
-    ("danger_mmap_with_exec", (("mmap", 0, 1, RWX, PRIVATE),), ("mprotect",)),
-    ("mprotect_without_exec", (("mprotect", 0, 1, RW),), (("mprotect", 0, 1, RX), ("pkey_mprotect", 0, 1, RW))),
-    ("danger_mprotect_with_exec", (("mprotect", 0, 1, RWX),), ("pkey_mprotect",)),
-    ("pkey_mprotect_without_exec", (("pkey_mprotect", 0, 1, RW),), (("pkey_mprotect", 0, 1, RX), "mprotect")),
-    ("danger_pkey_mprotect_with_exec", (("pkey_mprotect", 0, 1, RWX),), ("mprotect",)),
-    ("mlock", ("mlock", "mlock2", "munlock"), ("mlockall",)),
-    (
-        "wipe_on_fork",
-        (("madvise", 0, 0, "MADV_WIPEONFORK"), ("madvise", 0, 0, -1)),
-        (("madvise", 0, 0, "MADV_DONTNEED"),),
-    ),
-    (
-        "system_malloc",
-        (
-            "brk",
-            "munmap",
-            ("mremap", 0, 0, 0, "MREMAP_MAYMOVE"),
-            ("mmap", 0, 1, RW, PRIVATE),
-            ("mmap", 0, 1, RW, f"{PRIVATE}|MAP_NORESERVE"),
-            ("mmap", 0, 1, "PROT_NONE", f"{PRIVATE}|MAP_NORESERVE"),
-            ("futex", 0, "FUTEX_WAKE|FUTEX_PRIVATE_FLAG"),
-        ),
-        (
-            ("mremap", 0, 0, 0, "MREMAP_MAYMOVE|MREMAP_FIXED"),
-            ("mmap", 0, 1, RW, "MAP_SHARED|MAP_ANONYMOUS"),
-            ("mmap", 0, 1, RW, "MAP_PRIVATE"),
-            ("mmap", 0, 1, "PROT_NONE", "MAP_PRIVATE"),
-            ("mprotect", 0, 1, "PROT_READ"),
-            ("madvise", 0, 1, "MADV_REMOVE"),
-            ("futex", 0, "FUTEX_REQUEUE"),
-        ),
-    ),
-    (
-        "tc_malloc",
-        (("madvise", 0, 1, "MADV_COLLAPSE"), ("mmap", 0, 1, "PROT_NONE", f"{PRIVATE}|MAP_NORESERVE"), "membarrier"),
-        (("madvise", 0, 1, "MADV_FREE"), ("mmap", 0, 1, RW, "MAP_SHARED|MAP_ANONYMOUS"), "process_vm_readv"),
-    ),
-    (
-        "scudo_malloc",
-        (("mmap", 0, 1, RW, f"{PRIVATE}|MAP_FIXED"), ("madvise", 0, 1, "MADV_WIPEONFORK"), "gettid"),
-        (("mmap", 0, 1, RW, "MAP_PRIVATE|MAP_FIXED"), ("openat", 0, 0, 0), ("madvise", 0, 1, "MADV_FREE")),
-    ),
-    (
-        "shared_memory",
-        (("mmap", 0, 1, RW, "MAP_SHARED"),),
-        (("mmap", 0, 1, RX, "MAP_SHARED"), ("mmap", 0, 1, RW, PRIVATE)),
-    ),
-    (
-        "shared_memory_comms",
-        (("futex", 0, "FUTEX_WAIT"), ("futex", 0, "FUTEX_WAKE|FUTEX_PRIVATE_FLAG")),
-        (("futex", 0, "FUTEX_REQUEUE"),),
-    ),
-    ("log_forwarding", (("kill", 0, "SIGABRT"), "write"), (("kill", 0, "SIGKILL"), ("kill", 1, "SIGABRT"))),
-    (
-        "restartable_sequences",
-        ("rseq", ("rt_sigprocmask", "SIG_SETMASK")),
-        (("rt_sigprocmask", "SIG_BLOCK"), "sched_setaffinity"),
-    ),
-    ("restartable_sequences_with_slow_fences", ("sched_setaffinity",), ("setpriority",)),
-    (
-        "static_startup",
-        (("rt_sigaction", 32), ("mprotect", 0, 1, "PROT_READ"), "rseq", ("prlimit64", 0, "RLIMIT_STACK", 0, 1)),
-        (("rt_sigaction", "SIGTERM"), ("mprotect", 0, 1, RW), "readlinkat", "sigaltstack", "exit_group", "write"),
-    ),
-    (
-        "dynamic_startup",
-        (
-            ("mmap", 0, 1, "PROT_READ", "MAP_PRIVATE|MAP_DENYWRITE", 3),
-            ("mmap", 0, 1, RX, "MAP_PRIVATE|MAP_FIXED|MAP_DENYWRITE", 3),
-            ("mmap", 0, 1, RW, "MAP_PRIVATE|MAP_FIXED|MAP_ANONYMOUS"),
-            ("openat", "AT_FDCWD", 0, "O_RDONLY|O_CLOEXEC"),
-        ),
-        (
-            ("mmap", 0, 1, "PROT_READ", "MAP_SHARED", 3),
-            ("mmap", 0, 1, RW, "MAP_SHARED", 3),
-            ("mmap", 0, 1, RWX, "MAP_PRIVATE|MAP_DENYWRITE", 3),
-            ("openat", "AT_FDCWD", 0, "O_WRONLY|O_CREAT"),
-            "write",
-            "getdents64",
-        ),
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "inside", "outside"), NEIGHBOURS, ids=[entry[0] for entry in NEIGHBOURS])
-def test_a_group_allows_what_it_says_and_refuses_the_neighbour(
-    name: str, inside: tuple[str | tuple[object, ...], ...], outside: tuple[str | tuple[object, ...], ...]
-) -> None:
-    policy = group_policy(name, *example_arguments(name))
-
-    def permits(call: str | tuple[object, ...], architecture: str) -> bool:
-        syscall, *arguments = (call,) if isinstance(call, str) else call
-        assert isinstance(syscall, str)
-        return policy.evaluate(syscall, arguments, architecture).permits  # type: ignore[arg-type]
-
-    for architecture in BOTH:
-        has = ARCHITECTURES[architecture].syscalls
-        for call in inside:
-            if (call if isinstance(call, str) else call[0]) in has:
-                assert permits(call, architecture), (architecture, call)
-        for call in outside:
-            if (call if isinstance(call, str) else call[0]) in has:
-                assert not permits(call, architecture), (architecture, call)
 
 
 def test_groups_with_old_forms_have_them_on_x86_64() -> None:

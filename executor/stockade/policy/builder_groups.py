@@ -367,3 +367,39 @@ class GroupMethods(ABC):
     def allow_log_forwarding(self) -> Self:
         """Write log records to a descriptor and abort on fatal ones."""
         return self._add_group("log_forwarding")
+
+    def allow_inet_sockets(self) -> Self:
+        """Make TCP and UDP sockets, of IPv4 and IPv6."""
+        return self._add_group("inet_sockets")
+
+    def allow_unix_sockets(self) -> Self:
+        """Make sockets, and connected pairs of them, for talking within the machine."""
+        return self._add_group("unix_sockets")
+
+    def allow_connect(self) -> Self:
+        """Connect sockets."""
+        return self._add_group("connect")
+
+    def allow_listen(self) -> Self:
+        """Give sockets an address, listen, and accept connections."""
+        return self._add_group("listen")
+
+    def allow_socket_data(self) -> Self:
+        """Send and receive through sockets, descriptors too, and shut connections down."""
+        return self._add_group("socket_data")
+
+    def allow_socket_options(self) -> Self:
+        """Ask for names and options of sockets, and set the usual options."""
+        return self._add_group("socket_options")
+
+    def allow_llvm_sanitizers(self) -> Self:
+        """What the address, undefined-behaviour, thread and memory sanitizers need, which is broad."""
+        return self._add_group("llvm_sanitizers")
+
+    def allow_llvm_coverage(self) -> Self:
+        """What writing coverage data at the end of a program needs: files are made, locked and mapped."""
+        return self._add_group("llvm_coverage")
+
+    def danger_allow_safe_bpf(self) -> Self:
+        """Look into existing BPF maps and objects; loading programs and changing maps stay refused."""
+        return self._add_group("danger_safe_bpf")

@@ -114,6 +114,7 @@ GROUPS = (
             )
         ),
     ),
+    # Programs that use these read /proc and /sys/devices/system/cpu: `add_processor_information` shows them.
     Group(
         "restartable_sequences",
         "Use restartable sequences, as caching allocators do.",

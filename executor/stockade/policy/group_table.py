@@ -43,13 +43,19 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A named set of rules. The rules of `includes` come first, then the rows, in order."""
+    """A named set of rules. The rules of `includes` come first, then the rows, in order.
+
+    `reopens` names families of always-refused calls (`RefusedRow.danger`) of which the group's own rows allow some.
+    These rows are tried before the refused rows of the family, which go on to refuse everything else. Only a group with
+    a name that begins with `danger_` may have it.
+    """
 
     name: str
     meaning: str
     rows: tuple[Row, ...] = ()
     includes: tuple[str, ...] = ()
     parameter: Parameter | None = None
+    reopens: tuple[str, ...] = ()
 
 
 def allow(syscalls: str, *when: policy_pb2.Condition) -> Row:
