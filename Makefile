@@ -31,7 +31,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/start.py; started=$$?; $(BIN)/python benchmarks/compile.py && exit $$started
 
 proto: setup
 	$(BIN)/python tools/generate_proto.py

@@ -7,10 +7,12 @@ import statistics
 import subprocess
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+GOALS = Path(__file__).with_name("goals.toml")
 TRUE_C = "int main(void) { return 0; }\n"
 CALLS_C = """\
 #include <stdlib.h>
@@ -97,3 +99,21 @@ def table(title: str, times: Mapping[str, Times], peer: str) -> str:
         row = f"{each.median:.2f} | {each.quantile(0.05):.2f} | {each.quantile(0.95):.2f} | {ratio}"
         lines.append(f"| {name} | {row} |")
     return "\n".join(lines) + "\n"
+
+
+def judge(measured: Mapping[str, float | None]) -> bool:
+    """Print measured against promised; whether all promises are met.
+
+    `measured` are ratios by the id of a goal, None for one whose peer is missing. Goals that are not in it belong to
+    another benchmark.
+    """
+    goals = [goal for goal in tomllib.loads(GOALS.read_text())["goal"] if goal["id"] in measured]
+    print("### Goals\n\n| goal | promised ratio | measured | met |\n|---|---|---|---|")
+    met = True
+    for goal in goals:
+        ratio = measured[goal["id"]]
+        fine = ratio is not None and ratio <= goal["at_most"]
+        met = met and (fine or ratio is None)
+        shown = "peer missing" if ratio is None else f"{ratio:.2f}"
+        print(f"| {goal['what']} | {goal['at_most']} | {shown} | {'yes' if fine else 'no'} |")
+    return met

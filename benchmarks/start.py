@@ -14,15 +14,12 @@ import platform
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
-from pathlib import Path
 
-from measure import CALLS_C, TRUE_C, Times, build, each_alone, in_turn, table, version_of, workspace
+from measure import CALLS_C, TRUE_C, Times, build, each_alone, in_turn, judge, table, version_of, workspace
 
 from stockade import Executor, Policy, PolicyBuilder, Syscall, Verdict
 
-GOALS = Path(__file__).with_name("goals.toml")
 PAUSE = 0.02
 
 
@@ -77,20 +74,6 @@ def per_event(times: dict[str, Times], name: str, events: int) -> float | None:
     return (times[f"{name} {events}"].median - times[f"{name} 0"].median) / events * 1e3
 
 
-def judge(measured: dict[str, float]) -> bool:
-    """Print measured against promised; whether all promises are met."""
-    goals = tomllib.loads(GOALS.read_text())["goal"]
-    print("### Goals\n\n| goal | promised ratio | measured | met |\n|---|---|---|---|")
-    met = True
-    for goal in goals:
-        ratio = measured.get(goal["id"])
-        fine = ratio is not None and ratio <= goal["at_most"]
-        met = met and (fine or ratio is None)
-        shown = "peer missing" if ratio is None else f"{ratio:.2f}"
-        print(f"| {goal['what']} | {goal['at_most']} | {shown} | {'yes' if fine else 'no'} |")
-    return met
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=60, help="counted runs of each contestant (default 60)")
@@ -101,7 +84,7 @@ def main() -> int:
         true, calls = build(TRUE_C, "true", directory), build(CALLS_C, "calls", directory)
         peers = f"{version_of('bwrap')}; {version_of('strace')}"
         print(f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores; {peers}\n")
-        measured = {}
+        measured: dict[str, float | None] = dict.fromkeys(("start paced", "start back to back", "hook"))
         for kind, times in start_times(true, options.rounds).items():
             print(table(f"start to exit of a static true, {kind}", times, "bubblewrap --unshare-all"))
             if "bubblewrap --unshare-all" in times:

@@ -42,6 +42,8 @@ def user_kind() -> str:
 def pytest_configure(config: pytest.Config) -> None:
     """Remember what exists before the first test, and mark what this session starts."""
     os.environ[leftovers.MARK] = SESSION_MARK
+    # Tests change code and tables; nothing of that belongs in the cache of the user who runs them.
+    os.environ["STOCKADE_CACHE_DIR"] = ""
     config.stash[SKIPPED] = []
     config.stash[BEFORE] = leftovers.snapshot()
 

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
-START = Path(__file__).resolve().parent.parent / "benchmarks" / "start.py"
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 @pytest.mark.slow
 def test_start_runs() -> None:
     done = subprocess.run(
-        [sys.executable, START, "--rounds", "3", "--events", "50"], capture_output=True, text=True, check=False
+        [sys.executable, BENCHMARKS / "start.py", "--rounds", "3", "--events", "50"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode in (0, 1), done.stderr
     for text in (
@@ -23,5 +26,20 @@ def test_start_runs() -> None:
         "trace hook, per event",
         "### Goals",
         "stockade, warm",
+    ):
+        assert text in done.stdout
+
+
+@pytest.mark.slow
+def test_compile_runs() -> None:
+    command = [sys.executable, str(BENCHMARKS / "compile.py"), "--rounds", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    for text in (
+        "300 rules: 300 calls",
+        "stockade, self-check",
+        "python3, warm",
+        "default, fresh process",
+        "### Goals",
     ):
         assert text in done.stdout

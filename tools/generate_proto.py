@@ -24,7 +24,7 @@ from google.protobuf import descriptor_pb2
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE_DIRECTORY = ROOT / "executor" / "stockade" / "_proto"
 PROTOC_VERSION = "libprotoc 29.5"
-NAMES = ("policy", "comms", "report")
+NAMES = ("policy", "comms", "report", "cache")
 INDENT, WIDTH = "    ", 120
 LEAN_SOURCE = "stockade/v1/comms.proto"
 

@@ -10,7 +10,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from stockade._proto.lean import Command, Launch
@@ -27,9 +27,9 @@ from stockade.monitor import tracer
 from stockade.monitor.hooks import Hook
 from stockade.monitor.outcome import Cause, Outcome, SetupFailure, Status
 from stockade.monitor.supervision import Job, Supervision
+from stockade.policy.cache_guard import check_writable_mounts
 from stockade.policy.filesystem import Plan, plan
 from stockade.policy.policy import Policy
-from stockade.policy.sockets import admits_sockets
 from stockade.policy.sources import check_sources
 from stockade.policy.unsupported import unsupported_features
 from stockade.process import Process, TextMode
@@ -84,9 +84,11 @@ class Executor:
         self.policy, self.mode, self.hook_timeout = policy, mode, hook_timeout
         self.limits = Limits.from_policy(message.limits).tightened_by(limits or Limits())
         self.limits.check_enforceable()
-        resolved = policy.resolve(native(), mode)
-        self._hook_names = tuple(resolved.hooks)
-        self._needs_network = admits_sockets(resolved) or message.network.mode != message.network.NONE
+        compiled = policy.compiled(native(), mode)
+        self._hook_names = compiled.hooks
+        self._host_network = message.network.mode == message.network.DANGER_HOST
+        self._needs_network = compiled.admits_sockets or message.network.mode != message.network.NONE
+        self._judge = _judge_of(policy, mode) if "filters" in compiled.reopened else None
         self._hooks = _checked_hooks(self._hook_names, hooks or {})
         self._program = compiled_program(policy, mode)
         self._plan_lock = threading.Lock()
@@ -198,7 +200,8 @@ class Executor:
         check_sources(used)
         streams = Streams(stdin, stdout, stderr, pass_fds)
         try:
-            shared_network = not self._needs_network and not streams.pass_sockets()
+            needs_network = self._needs_network or streams.pass_sockets()
+            shared_network = self._host_network or not needs_network
             sources = [source for _, source, _ in used.binds()]
             spare = spares.take(ahead[shared_network], sources) if wants_spares else None
             if spare is not None:
@@ -217,8 +220,10 @@ class Executor:
             rlimits=rlimits,
             filters=FILTERS,
             shared_network=shared_network,
+            host_network=self._host_network,
             announce_start=announce,
             asked_at=asked_at,
+            judge=self._judge,
         )
         supervision = Supervision(job)
         streams.start_relays()
@@ -234,6 +239,7 @@ class Executor:
         """The plan, and the requests for a box: now and ahead, each with a private and with the shared network."""
         message = self.policy.message
         made = plan(message)
+        check_writable_mounts(made.entries)
         check_groups(source for _, source, _ in made.binds())
 
         def requests(spare: bool) -> tuple[bytes, bytes]:
@@ -272,6 +278,7 @@ class Executor:
             started_at,
             supervision.readback,
             supervision.job.shared_network,
+            supervision.job.host_network,
             hint,
         )
         return Result(args, stdout, stderr, outcome, facts)
@@ -318,6 +325,13 @@ def _send(
 
 def _text_mode(text: bool | None, encoding: str | None, errors: str | None) -> TextMode | None:
     return TextMode(encoding, errors) if text or encoding or errors else None
+
+
+def _judge_of(policy: Policy, mode: str) -> Callable[[int, Sequence[int]], int | None]:
+    """What the policy itself says that its filter tells the monitor about a call."""
+    from stockade.policy.expected import trace_data  # loads the evaluator, which most runs do not need
+
+    return functools.partial(trace_data, policy.resolve(native(), mode))
 
 
 def _checked_hooks(wanted: Sequence[str], hooks: Mapping[str, Hook]) -> Mapping[str, Hook]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import importlib
@@ -66,6 +67,25 @@ def test_every_number_of_the_headers_is_in_the_table(name: str) -> None:
     assert len(expected) > 10
     table = ARCHITECTURES[name].syscalls
     assert {call: table.get(call) for call in expected} == expected
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_libseccomp_gives_every_name_that_it_knows_the_same_number(name: str) -> None:
+    pyseccomp = importlib.import_module("pyseccomp")
+    architecture = ARCHITECTURES[name]
+    token = {"x32": pyseccomp.Arch.X32}.get(name, architecture.audit_token)
+    theirs = {call: pyseccomp.resolve_syscall(token, call) for call in architecture.syscalls}
+    known = {call: number for call, number in theirs.items() if number >= 0}
+    assert {call: architecture.number(call) for call in known} == known
+    # What it does not know is newer than it is; our tables have that.
+    assert len(known) > 250
+    # And the other way round: each number that it has a name for.
+    base = X32_BIT if name == "x32" else 0
+    names = {}
+    for number in range(base, base + 600):
+        with contextlib.suppress(ValueError):
+            names[number] = pyseccomp.resolve_syscall(token, number).decode()
+    assert {number: architecture.name_of(number) for number in names} == names
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
 from stockade.kernel.architectures import AARCH64, X32_BIT, X86_64, Architecture
 from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
 from stockade.policy.rules import (
+    ARGUMENTS,
     KILL,
     MODES,
     Action,
@@ -24,6 +27,7 @@ ALLOW = Action(Kind.ALLOW)
 HOOKS = ("first", "second")
 ORIGIN = Origin("test", "")
 REGISTER = (1 << 64) - 1
+_LOW = (1 << 32) - 1
 
 # Where comparisons go wrong: the edges of 16, 31, 32, 63 and 64 bits, small numbers, and numbers with high bits set.
 BOUNDARIES = (
@@ -33,7 +37,6 @@ BOUNDARIES = (
     FREE_EXEC_COOKIE,
 )
 registers = st.sampled_from(BOUNDARIES) | st.integers(0, REGISTER)
-tokens = st.sampled_from([X86_64.audit_token, AARCH64.audit_token, 0x40000003, 0, 0xFFFFFFFF])
 actions = st.one_of(
     st.sampled_from([ALLOW, KILL, Action(Kind.LOG), Action(Kind.TRAP), *(Action(Kind.TRACE, hook=h) for h in HOOKS)]),
     st.builds(Action, st.just(Kind.ERRNO), errno=st.sampled_from([0, 1, 38, 4095])),
@@ -44,7 +47,8 @@ actions = st.one_of(
 def conditions(draw: st.DrawFn) -> ResolvedCondition:
     """Any condition that `resolve` or a built-in rule could make."""
     width = draw(st.sampled_from([16, 32, 64]))
-    op = draw(st.sampled_from(list(Op)))
+    # Equality most often, as in policies that people write; it is what rules of one call can share tests of.
+    op = draw(st.sampled_from([*Op, Op.EQUAL, Op.EQUAL, Op.ONE_OF]))
     values = registers.map(lambda value: value & ((1 << width) - 1))
     mask = draw(values) if op in (Op.MASKED, Op.NOT_MASKED) else 0
     chosen = draw(st.lists(values, min_size=1, max_size=4 if op is Op.ONE_OF else 1))
@@ -73,26 +77,53 @@ def policies(draw: st.DrawFn) -> ResolvedPolicy:
             max_size=12,
         )
     )
+    with_twin = draw(st.lists(st.booleans(), min_size=len(rules), max_size=len(rules)))
+    twins = [_twin(draw, rule) for rule, chosen in zip(rules, with_twin, strict=True) if rule.conditions and chosen]
     mode = draw(st.sampled_from(MODES))
-    return ResolvedPolicy(architecture, mode, tuple(rules), draw(actions), draw(actions), highest, HOOKS)
+    return ResolvedPolicy(architecture, mode, tuple(rules + twins), draw(actions), draw(actions), highest, HOOKS)
 
 
-@st.composite
-def calls(draw: st.DrawFn, policy: ResolvedPolicy) -> tuple[int, int, tuple[int, ...]]:
-    """A call (number, audit token, registers) near to what `policy` talks about."""
-    token = draw(st.just(policy.architecture.audit_token) | tokens)
-    edges = [0, policy.highest + 1, X32_BIT, X32_BIT - 1, X32_BIT + 59, 1 << 31, (1 << 32) - 1]
-    near = [number + delta for number in policy.by_number for delta in (0, 0, 0, 1)]
-    number = draw(st.sampled_from(near or edges) | st.sampled_from(edges) | st.integers(0, (1 << 32) - 1))
-    mentioned = [
-        value + delta & REGISTER
-        for rule in policy.by_number.get(number, ())
-        for condition in rule.conditions
-        for value in (*condition.values, condition.mask)
-        for delta in (0, 1, -1, 1 << 32, 1 << 16, -(1 << 32))
-    ]
-    values = st.sampled_from(mentioned) | registers if mentioned else registers
-    return number, token, tuple(draw(values) for _ in range(6))
+def _twin(draw: st.DrawFn, rule: ResolvedRule) -> ResolvedRule:
+    """Give the same rule with other values and another action: alternatives, as policies that people write have."""
+    changed = []
+    for tested in rule.conditions:
+        masked = tested.op in (Op.MASKED, Op.NOT_MASKED)
+        within = tested.mask if masked else (1 << tested.width) - 1
+        changed.append(replace(tested, values=tuple(draw(registers) & within for _ in tested.values)))
+    return replace(rule, conditions=tuple(changed), action=draw(actions))
+
+
+def random_calls(
+    policy: ResolvedPolicy, random_: random.Random, count: int
+) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Calls (number, audit token, registers) near to what `policy` talks about: many at little cost."""
+    own, others = policy.architecture.audit_token, [X86_64.audit_token, AARCH64.audit_token, 0x40000003, 0, _LOW]
+    edges = [0, policy.highest, policy.highest + 1, *(X32_BIT + step for step in (-1, 0, 59)), 1 << 31, _LOW]
+    mentioned = [*policy.by_number, *(number + 1 for number in policy.by_number)] or edges
+    for _ in range(count):
+        token = own if random_.random() < 0.9 else random_.choice(others)
+        number = random_.choice([random_.choice(mentioned)] * 8 + [random_.choice(edges), random_.getrandbits(32)])
+        registers = [random_.choice((random_.choice(BOUNDARIES), random_.getrandbits(64))) for _ in range(ARGUMENTS)]
+        if policy.architecture.names.get(number) == "execveat" and random_.random() < 0.5:
+            registers[5] = FREE_EXEC_COOKIE ^ random_.choice((0, 0, 1 << random_.randrange(64)))
+        elif number in policy.by_number:
+            for tested in random_.choice(policy.by_number[number]).conditions:
+                registers[tested.argument] = _near(tested, random_)
+            for tested in random_.choice(policy.by_number[number]).conditions if random_.random() < 0.3 else ():
+                # One half from one rule, the other from another.
+                low = random_.choice(tested.values) & _LOW
+                registers[tested.argument] = registers[tested.argument] & ~_LOW | low
+        yield number, token, tuple(registers)
+
+
+def _near(tested: ResolvedCondition, random_: random.Random) -> int:
+    """A register about which a condition may hold or just not hold."""
+    value = random_.choice(tested.values) | (random_.getrandbits(64) & ~tested.mask if tested.mask else 0)
+    value += random_.choice((0, 0, 0, 1, -1, 1 << 16, 1 << 32, -(1 << 32)))
+    value ^= random_.choice((0, 0, 0, 1 << random_.randrange(64)))
+    if random_.random() < 0.3:
+        value ^= random_.getrandbits(64) >> tested.width << tested.width
+    return value & REGISTER
 
 
 def condition(argument: int, width: int, op: Op, *values: int, mask: int = 0) -> ResolvedCondition:

@@ -25,8 +25,8 @@ def nearest_rule(policy: Policy, call: Call) -> report_pb2.NearestRule:
         rule = "" if verdict.decided_by is DecidedBy.REFUSED else _text(verdict.rule)
         return report_pb2.NearestRule(rule=rule, place=verdict.rule.origin.place, difference=what)
     if verdict.raw is not None:
-        difference = f"it decides: {verdict.action}"
-        return report_pb2.NearestRule(rule=verdict.raw.origin.text, place=verdict.raw.origin.place, difference=difference)
+        origin, difference = verdict.raw.origin, f"it decides: {verdict.action}"
+        return report_pb2.NearestRule(rule=origin.text, place=origin.place, difference=difference)
     resolved = policy.resolve(ARCHITECTURES[call.architecture])
     return _closest(resolved, call) or _sibling(resolved, call) or report_pb2.NearestRule()
 

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
-from stockade.kernel import constants
 from stockade.kernel.architectures import ARCHITECTURES, Architecture, native
-from stockade.policy import profiles, text
-from stockade.policy.bpf.compile import compile as compile_rules
-from stockade.policy.evaluate import Verdict, evaluate
-from stockade.policy.finding import closest
+from stockade.policy import cache
+from stockade.policy.compiled import Compiled, compiled, syscall_key
+from stockade.policy.finding import beneath, closest
+from stockade.policy.paths import canonical_text
 from stockade.policy.places import Places
-from stockade.policy.resolve import resolve
-from stockade.policy.rules import ResolvedPolicy
-from stockade.policy.selfcheck import check_program
+from stockade.policy.text_origin import DIGEST_SIZE, digest_of
 from stockade.policy.unsupported import unsupported_features
-from stockade.policy.validate import architectures_of, findings
+from stockade.policy.validate_files import filesystem_findings
 
-__all__ = ["DIGEST_SIZE", "Policy", "unsupported_features"]
+# What reads, validates, resolves and compiles is imported where it is used: a policy from the disk cache needs none of
+# it, and loading it takes longer than anything else that such a policy needs.
+if TYPE_CHECKING:
+    from stockade.policy.diff import PolicyDiff
+    from stockade.policy.evaluate import Verdict
+    from stockade.policy.explain import CallExplanation, Explanation
+    from stockade.policy.merge import Merged
+    from stockade.policy.rules import ResolvedPolicy
+    from stockade.policy.text import ParsedText
+    from stockade.policy.variables import Given
 
-DIGEST_SIZE = 32
+__all__ = ["DIGEST_SIZE", "Policy", "ProgramVersion", "unsupported_features"]
+
+
+class ProgramVersion(NamedTuple):
+    """A program that a policy is known to fit: its path, the version that it prints, and the distribution."""
+
+    path: str
+    version: str
+    platform: str
 
 
 class Policy:
@@ -33,35 +47,67 @@ class Policy:
     Two policies are equal when their messages are; where they were written does not count.
     """
 
-    __slots__ = ("_digest", "_lock", "_message", "_places", "_programs", "_resolved", "_serialized")
+    __slots__ = ("_compiled", "_digest", "_key", "_lock", "_message", "_on_disk", "_places", "_resolved", "_serialized")
 
     def __init__(self, message: policy_pb2.Policy, places: Places | None = None) -> None:
         """Take a copy of `message`; `places` says where its rules were written. Raises as `from_message` does."""
+        from stockade.policy.text import unlocated
+        from stockade.policy.validate import architectures_of, findings
+
         for finding in findings(message):
-            raise text.unlocated(finding)
-        self._message = policy_pb2.Policy()
-        self._message.CopyFrom(message)
-        self._places = places or Places()
-        self._serialized = self._message.SerializeToString(deterministic=True)
-        self._digest = hashlib.blake2b(self._serialized, digest_size=DIGEST_SIZE).digest()
-        self._resolved: dict[tuple[str, str], ResolvedPolicy] = {}
-        self._programs: dict[tuple[str, str], bytes] = {}
-        self._lock = threading.Lock()
+            raise unlocated(finding)
+        self._take(message, places or Places(), on_disk=False)
         # Contradictions between rules show on every machine, not only on one that has the call.
         for architecture in architectures_of(message) or (native(),):
             self.resolve(architecture)
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Policy:
-        """Read a text policy from a file. Raises PolicyError with file, line and column, and for an unreadable file."""
-        parsed = text.read(path)
-        return cls(parsed.message, parsed.places)
+    def _take(self, message: policy_pb2.Policy, places: Places, *, on_disk: bool) -> None:
+        """Fill the object from a message in which nothing is wrong. `on_disk`: its programs are kept in the cache."""
+        self._message = policy_pb2.Policy()
+        self._message.CopyFrom(message)
+        self._places, self._on_disk = places, on_disk
+        self._serialized = self._message.SerializeToString(deterministic=True)
+        self._digest = digest_of(self._serialized)
+        self._key = syscall_key(self._message)
+        self._resolved: dict[tuple[str, str], ResolvedPolicy] = {}
+        self._compiled: dict[tuple[str, str], Compiled] = {}
+        self._lock = threading.Lock()
 
     @classmethod
-    def from_text(cls, policy: str, source: str = "<text>") -> Policy:
-        """Read a text policy; `source` names it in errors and reports. Raises PolicyError with line and column."""
-        parsed = text.parse(policy, source)
-        return cls(parsed.message, parsed.places)
+    def load(cls, path: str | os.PathLike[str], variables: Given | None = None) -> Policy:
+        """Read a text policy from a file; `variables` are values for those that it declares, by name.
+
+        Raises PolicyError with file, line and column, and for an unreadable file.
+        """
+        given = {name: canonical_text(value) for name, value in (variables or {}).items()}
+        found = cache.load_text(path, given)
+        if found is not None:
+            policy = cls.__new__(cls)
+            policy._take(found.message, found.places, on_disk=True)
+            return policy
+        from stockade.policy import text
+
+        parsed = text.read(path, given)
+        policy = cls._parsed(parsed)
+        policy._on_disk = cache.save_text(path, parsed, given)
+        return policy
+
+    @classmethod
+    def from_text(cls, policy: str, source: str = "<text>", variables: Given | None = None) -> Policy:
+        """Read a text policy; `source` names it in errors and reports, `variables` are as for `load`.
+
+        It can include ready-made policies and absolute paths. Raises PolicyError with line and column.
+        """
+        from stockade.policy import text
+
+        return cls._parsed(text.parse(policy, source, variables))
+
+    @classmethod
+    def _parsed(cls, parsed: ParsedText) -> Policy:
+        try:
+            return cls(parsed.message, parsed.places)
+        except PolicyError as error:
+            raise parsed.explain(error) from None
 
     @classmethod
     def from_message(cls, message: policy_pb2.Policy) -> Policy:
@@ -69,9 +115,14 @@ class Policy:
         return cls(message)
 
     @classmethod
-    def profile(cls, name: str) -> Policy:
-        """Load a ready-made policy by its name. Raises PolicyError, with the closest known name, if there is none."""
-        return cls.load(profiles.find(name))
+    def profile(cls, name: str, variables: Given | None = None) -> Policy:
+        """Load a ready-made policy by its name; `variables` are as for `load`.
+
+        Raises PolicyError, with the closest known name, if there is none.
+        """
+        from stockade.policy import profiles
+
+        return cls.load(profiles.find(name), variables)
 
     @property
     def message(self) -> policy_pb2.Policy:
@@ -100,15 +151,34 @@ class Policy:
         """Where rules and groups were written, for reports."""
         return self._places
 
+    @property
+    def tested_with(self) -> tuple[ProgramVersion, ...]:
+        """The programs, with versions and platforms, that the policy was tested with. Nothing is allowed by it."""
+        return tuple(ProgramVersion(each.path, each.version, each.platform) for each in self._message.tested_with)
+
     def to_text(self) -> str:
         """Give the policy as text protobuf in canonical form, which `from_text` reads back as an equal policy."""
-        return text.format_policy(self._message)
+        from stockade.policy.text import format_policy
+
+        return format_policy(self._message)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_text()` to a file, which `load` reads back as an equal policy.
+
+        A file that is there is replaced as a whole, or stays as it is when something fails; it keeps its permissions.
+        Raises PolicyError when the file cannot be written.
+        """
+        from stockade.policy.text_file import write_file
+
+        write_file(os.fspath(path), self.to_text())
 
     def resolve(self, architecture: Architecture | str | None = None, mode: str = "enforce") -> ResolvedPolicy:
         """Give the rules as they hold on `architecture` (this machine's unless given), in decision order. Cached.
 
         Raises PolicyError for rules that contradict one another or that cannot hold.
         """
+        from stockade.policy.resolve import resolve
+
         chosen = _architecture(architecture)
         key = (chosen.name, mode)
         with self._lock:
@@ -116,20 +186,48 @@ class Policy:
                 self._resolved[key] = resolve(self._message, chosen, mode, self._places)
             return self._resolved[key]
 
+    def with_filesystem(self, filesystem: policy_pb2.FileSystem) -> Policy:
+        """Give this policy with other mounts. Raises PolicyError for what is wrong in them.
+
+        Only the mounts are looked at: the rules were judged when this policy was made.
+        """
+        message = self.message
+        message.filesystem.CopyFrom(filesystem)
+        length = message.ByteSize()
+        message.DiscardUnknownFields()
+        if message.ByteSize() != length:
+            raise PolicyError("the mounts have fields that this version does not know: they were made by a newer one")
+        for finding in beneath(("filesystem", 0), filesystem_findings(filesystem)):
+            from stockade.policy.text import unlocated
+
+            raise unlocated(finding)
+        policy = Policy.__new__(Policy)
+        policy._take(message, self._places, on_disk=self._on_disk)
+        policy._resolved, policy._compiled = dict(self._resolved), dict(self._compiled)
+        return policy
+
     def compile(self, architecture: Architecture | str | None = None, mode: str = "enforce") -> bytes:
         """Give the seccomp filter (array of struct sock_filter) for `architecture` and `mode`. Cached.
 
         The finished program was compared with the rules on their boundary values. Raises PolicyError when it would be
         longer than the kernel takes, MonitorError when the comparison fails.
         """
-        resolved = self.resolve(architecture, mode)
-        key = (resolved.architecture.name, mode)
-        with self._lock:
-            if key not in self._programs:
-                program = compile_rules(resolved)
-                check_program(resolved, program)
-                self._programs[key] = program
-            return self._programs[key]
+        return self.compiled(architecture, mode).program
+
+    def compiled(self, architecture: Architecture | str | None = None, mode: str = "enforce") -> Compiled:
+        """Give the filter with the facts about the rules that a run needs. Cached, and raises, as `compile`."""
+        chosen = _architecture(architecture)
+        name = (chosen.name, mode)
+        if name not in self._compiled:
+            found = cache.load_program(self._key, self._places, *name) if self._on_disk else None
+            if found is None:
+                # Resolved first: that two policies have one program does not say that both may be used.
+                resolved = self.resolve(chosen, mode)
+                found = compiled(self._key, resolved)
+                if self._on_disk:
+                    cache.save_program(self._key, self._places, *name, found)
+            self._compiled[name] = found
+        return self._compiled[name]
 
     def evaluate(
         self, syscall: str | int, args: Sequence[int | str] = (), architecture: Architecture | str | None = None
@@ -139,8 +237,59 @@ class Policy:
         `syscall` is a name or a number, `args` are up to six numbers or constants ("TCGETS"), missing ones are 0.
         Raises PolicyError for a name that the architecture does not have, or an unknown constant.
         """
+        from stockade.policy.evaluate import evaluate
+
         chosen = _architecture(architecture)
         return evaluate(self.resolve(chosen), _number(syscall, chosen), [_register(arg, chosen) for arg in args])
+
+    @overload
+    def explain(self, *, architecture: Architecture | str | None = None) -> Explanation: ...
+
+    @overload
+    def explain(
+        self,
+        syscall: str | int,
+        args: Sequence[int | str | None] = (),
+        architecture: Architecture | str | None = None,
+    ) -> CallExplanation: ...
+
+    def explain(
+        self,
+        syscall: str | int | None = None,
+        args: Sequence[int | str | None] = (),
+        architecture: Architecture | str | None = None,
+    ) -> Explanation | CallExplanation:
+        """Say in words what the policy allows; with `syscall`, what it decides about it and what would change that.
+
+        Arguments that are missing, None or "_" are left open: then there is a case for each rule that can decide.
+        `to_text()` is for people. Raises PolicyError for unknown names and constants, and for surplus arguments.
+        """
+        from stockade.policy import explain
+
+        if syscall is not None:
+            return explain.explain_call(self, syscall, args, architecture)
+        if args:
+            raise PolicyError("arguments without a system call: name the call first")
+        return explain.explain(self, architecture)
+
+    def diff(self, other: Policy, architecture: Architecture | str | None = None) -> PolicyDiff:
+        """Compare in meaning with another policy: what it allows and this one does not, what it refuses, and the rest.
+
+        Each difference between rules has a call that shows it. `empty`: there is no difference; `to_text()` is for
+        people.
+        """
+        from stockade.policy.diff import diff
+
+        return diff(self, other, architecture)
+
+    def merge(self, other: Policy) -> Merged:
+        """Give the policy that allows what either policy allows (`.policy`), and where the two disagreed (`.notes`).
+
+        Raises PolicyError, naming both, where there is no such policy: different files at one place, for example.
+        """
+        from stockade.policy.merge import merge
+
+        return merge(self, other)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Policy) and self._serialized == other._serialized
@@ -182,6 +331,8 @@ def _number(syscall: str | int, architecture: Architecture) -> int:
 def _register(value: int | str, architecture: Architecture) -> int:
     if isinstance(value, int):
         return value
+    from stockade.kernel import constants
+
     try:
         return constants.parse(value, architecture.name)
     except (LookupError, ValueError) as error:

@@ -10,6 +10,7 @@ import operator
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from stockade.kernel.seccomp_constants import SECCOMP_RET_ACTION_FULL, SECCOMP_RET_ALLOW
 from stockade.policy.bpf.instructions import (
@@ -81,6 +82,16 @@ class SeccompData:
         return _WORDS.unpack(_DATA.pack(self.nr, self.arch, self.instruction_pointer, *registers))
 
 
+class _Counted(tuple[Instruction, ...]):
+    """Instructions that count how often one of them is read."""
+
+    count_of_reads = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        self.count_of_reads += 1
+        return super().__getitem__(index)
+
+
 class Interpreter:
     """One validated program, ready to run many times. Raises PolicyError when the kernel would refuse the program."""
 
@@ -93,6 +104,13 @@ class Interpreter:
     def run(self, data: SeccompData) -> int:
         """Give the 32-bit value that the program returns for `data`."""
         return self.run_words(data.words())
+
+    def count(self, data: SeccompData) -> int:
+        """Give how many instructions the program takes for `data`."""
+        counting = Interpreter.__new__(Interpreter)
+        counting.instructions = taken = _Counted(self.instructions)
+        counting.run(data)
+        return taken.count_of_reads
 
     def run_number(self, number: int, token: int) -> int | None:
         """Give the value for a call if it hangs on its number and architecture alone, else None.
