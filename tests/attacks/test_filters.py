@@ -28,6 +28,7 @@ from stockade.policy.refused import rules_for
 from stockade.policy.rules import Op
 from stockade.policy.selfcheck import cases
 from support.attacks import Attempt, open_wide
+from support.runs import run_python
 
 LIMIT = 4096
 
@@ -133,3 +134,42 @@ def test_nothing_is_started_under_a_policy_that_is_too_long(attack: Attempt, com
     attack.control(Executor(policy(300)).run([static_true]).status is Status.OK, "the shorter policy does not work")
     with pytest.raises(PolicyError, match="use fewer argument conditions"):
         Executor(policy(4200))
+
+
+INSIDE_OTHER_FILTERS = """
+import sys
+from stockade import Executor, PolicyBuilder, SandboxError, arg
+from stockade.kernel import process, seccomp
+from stockade.policy.bpf.instructions import LOAD_WORD, RET_K, Instruction, encode
+
+count, length, values = map(int, sys.argv[1:4])
+process.set_no_new_privs()
+program = encode([Instruction(LOAD_WORD)] * (length - 1) + [Instruction(RET_K, k=0x7FFF0000)])
+for _ in range(count):
+    seccomp.install_filter(program)
+builder = PolicyBuilder().danger_default_allow_all().add_file(sys.argv[4])
+builder.block_syscall_with_errno("ioctl", "EPERM", arg(1).one_of(*range(values)))
+try:
+    result = Executor(builder.build()).run([sys.argv[4]])
+    print(result.status.name, next(layer.detail for layer in result.layers if layer.name == "seccomp").split()[0])
+except SandboxError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.attack("A15")
+def test_what_does_not_fit_under_the_filters_that_are_there_is_an_error(
+    attack: Attempt, compile_c: Callable[..., Path]
+) -> None:
+    """The kernel takes 32768 instructions in all filters of a task together, each counting 4 more."""
+    ends = str(compile_c("int main(void) { return 0; }", name="ends"))
+
+    def run(count: int, values: int) -> str:
+        return run_python(INSIDE_OTHER_FILTERS, str(count), "4050", str(values), ends).stdout
+
+    # Both forms fit alone, the short one beside eight long filters as well.
+    attack.control(run(0, 2000).split() == ["OK", "1"] and run(8, 5).split() == ["OK", "9"], "they fit or never fit")
+    refused = run(8, 2000)
+    assert refused.startswith("UnsupportedError")
+    assert "32768 instructions" in refused
+    assert "5.17" not in refused

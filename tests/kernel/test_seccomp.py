@@ -67,4 +67,4 @@ for bad in (b"\\xff" * 8, b"", program((0x20, 0, 0, 0))):
     print(seccomp.prepare_filter(bad)())
 """
     )
-    assert said.stdout.split() == [str(errno.EINVAL), "-1"] * 3
+    assert said.stdout.split() == [str(errno.EINVAL)] * 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-EPERM, EINVAL, ENOSPC, ENOSYS = 1, 22, 28, 38
+EPERM, ENOMEM, EINVAL, ENOSPC, ENOSYS = 1, 12, 22, 28, 38
 
 _USER_NAMESPACES = (
     "enable them: `sysctl user.max_user_namespaces=10000`, on Debian `sysctl kernel.unprivileged_userns_clone=1`, on "
@@ -21,6 +21,10 @@ _TRACING = (
     "program that is already traced cannot be monitored"
 )
 _KERNEL = "stockade needs Linux 5.17 or newer with namespaces and seccomp"
+_TOO_LONG = (
+    "the filters under which this process runs already, and the policy's own, are longer together than the kernel takes "
+    "(32768 instructions, and 4 for each filter): make the policy shorter, or run stockade outside of the other sandbox"
+)
 _OLD_OR_FILTERED = (
     f"{_KERNEL}; where the kernel is new enough, a filter of the container that this runs in refuses the call (Docker: "
     "`--security-opt seccomp=unconfined --security-opt apparmor=unconfined`)"
@@ -35,6 +39,8 @@ _REMEDIES: tuple[tuple[str, frozenset[int], str, str], ...] = (
     ("clone", frozenset((EPERM, EINVAL)), "namespaces", _USER_NAMESPACES),
     ("proc", frozenset((EPERM,)), "proc", "the host's /proc is masked (as in a container); leave out add_proc"),
     ("seccomp", frozenset((EINVAL, ENOSYS)), "seccomp", _KERNEL),
+    ("seccomp", frozenset((ENOMEM,)), "seccomp", _TOO_LONG),
+    ("filter_of_init", frozenset((ENOMEM,)), "seccomp", _TOO_LONG),
     ("filter_of_init", frozenset((EPERM, EINVAL, ENOSYS)), "seccomp", _OLD_OR_FILTERED),
     ("mount_root", frozenset((EPERM, ENOSYS)), "mount namespaces", _OLD_OR_FILTERED),
     ("private_mounts", frozenset((EPERM, EINVAL, ENOSYS)), "mount_setattr", _OLD_OR_FILTERED),

@@ -35,13 +35,13 @@ def install_filter(instructions: bytes, flags: int = 0) -> None:
 def prepare_filter(instructions: bytes, flags: int = 0) -> Callable[[], int]:
     """Lay out the call of `install_filter` so that calling the result makes that one system call and no other.
 
-    The result returns 0, or -1 when the kernel refused.
+    The result returns 0, or the error number when the kernel refused.
     """
     program, buffer = _program(instructions)
     function, number = prepared_system_call("seccomp", Int, Int, Address)
     call = (number, SECCOMP_SET_MODE_FILTER, flags, ctypes.addressof(program))
 
     def install(_keep_alive: object = (program, buffer)) -> int:
-        return function(*call)
+        return ctypes.get_errno() if function(*call) else 0
 
     return install

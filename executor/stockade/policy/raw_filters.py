@@ -163,9 +163,7 @@ def _program(
 def _check_decidable(instructions: Sequence[Instruction]) -> None:
     for index, instruction in enumerate(instructions):
         if instruction.code == RET_A:
-            raise PolicyError(
-                f"BPF instruction {index}: `ret a` returns what was calculated, which cannot be checked"
-            )
+            raise PolicyError(f"BPF instruction {index}: `ret a` returns what was calculated, which cannot be checked")
         if instruction.code == LOAD_WORD and instruction.k // 4 in (IP_WORD, IP_WORD + 1):
             raise PolicyError(
                 f"BPF instruction {index}: a decision by the instruction pointer protects nothing: a program can jump "

@@ -59,8 +59,9 @@ def _run(channel: Channel, gate: int) -> None:
         process.set_no_new_privs()
         if not launch.danger_speculation:
             process.disable_speculation()
-    if install() != 0:
-        raise StepError("seccomp", EINVAL, "", "the kernel refused the filter")
+    error = install()
+    if error:
+        raise StepError("seccomp", error, "", "the kernel refused the filter")
     execute()
     os._exit(1)  # not reached while a monitor follows the exec
 
