@@ -400,7 +400,7 @@ def test_depth_number_and_size_are_bounded(write: Write, monkeypatch: pytest.Mon
     Policy.load(write(a=including(*list(many)[:4]), **many))
     assert "more than 5 files" in failure(write(a=including(*many), **many)).message
     big = f"# {'x' * (text.MAX_TEXT // 2)}"
-    assert "longer than 4 MiB" in failure(write(a=including("b", "c"), b=big, c=big)).message
+    assert "longer than 1 MiB" in failure(write(a=including("b", "c"), b=big, c=big)).message
     assert Policy.load(write(a=including("b"), b=big)).name == ""
 
 

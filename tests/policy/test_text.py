@@ -212,7 +212,7 @@ WRONG_FILES = {
     "latin-1": (MINIMAL.encode("latin-1"), "not valid UTF-8", 2, None),
     "NUL": (b"schema_version: 1\n# \0\n", "NUL bytes: it is binary", 2, None),
     "program": (b"\x7fELF\x02\x01\x01\0\0", "binary", 1, None),
-    "too long": (b"#" * 5_000_000, "longer than 4 MiB", None, None),
+    "too long": (b"#" * 5_000_000, "longer than 1 MiB", None, None),
     "lone carriage return": (b"schema_version: 1 # x\rname: 'y'\n", "carriage return", 1, 22),
     "escape in a comment": (b"schema_version: 1\n#\x1b[2K\n", "U[+]001B", 2, 2),
     "line separator": ("schema_version: 1 # \u2028 name: 'x'".encode(), "U[+]2028", 1, 21),

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +20,13 @@ VIOLATION_EXIT = 159
 
 # A static program that tries what its argument says; its exit status is the error number, 0 for success.
 PROBE = r"""
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -38,6 +41,10 @@ int main(int argc, char **argv)
         result = execl("/bin/sh", "sh", "-c", "echo a shell", (char *)0);
     else if (!strcmp(argv[1], "open"))
         result = open(argv[2], O_RDONLY);
+    else if (!strcmp(argv[1], "ptrace"))
+        result = ptrace(PTRACE_TRACEME, 0, 0, 0);
+    else if (!strcmp(argv[1], "unshare"))
+        result = unshare(CLONE_NEWUSER);
     return result < 0 ? errno : 0;
 }
 """
@@ -56,14 +63,20 @@ class Done:
 Runner = Callable[..., Done]
 
 
-def outside(argv: Sequence[str], *, input: bytes = b"", directory: Path | None = None) -> Done:
-    """Run a program of /usr/bin without a sandbox, with an empty environment."""
+def outside(
+    argv: Sequence[str],
+    *,
+    input: bytes = b"",
+    directory: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Done:
+    """Run a program of /usr/bin without a sandbox, with no environment but `env`."""
     done = subprocess.run(
         argv,
         executable=_host_path(argv[0]),
         input=input,
         cwd=directory or "/",
-        env={},
+        env=dict(env or {}),
         capture_output=True,
         check=False,
     )
@@ -71,20 +84,32 @@ def outside(argv: Sequence[str], *, input: bytes = b"", directory: Path | None =
 
 
 def through_api(
-    profile: str, argv: Sequence[str], *, input: bytes = b"", directory: Path | None = None, show: Path | None = None
+    profile: str,
+    argv: Sequence[str],
+    *,
+    input: bytes = b"",
+    directory: Path | None = None,
+    show: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Done:
     """Run a program with `Executor.run` under policies/PROFILE.textproto.
 
     `directory` is mounted writable and is the working directory; `show` is a file that is mounted read-only.
     """
     executor = _executor(profile, directory, show)
-    result = executor.run(argv, input=input, cwd=directory or "/")
+    result = executor.run(argv, input=input, cwd=directory or "/", env=env)
     refused = result.violations[0].syscall if result.status is Status.VIOLATION else ""
     return Done(result.returncode, result.stdout, result.stderr, refused)
 
 
 def through_cli(
-    profile: str, argv: Sequence[str], *, input: bytes = b"", directory: Path | None = None, show: Path | None = None
+    profile: str,
+    argv: Sequence[str],
+    *,
+    input: bytes = b"",
+    directory: Path | None = None,
+    show: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Done:
     """As `through_api`, with `stockade run`."""
     options = ["--policy", str(POLICIES / f"{profile}.textproto")]
@@ -92,6 +117,8 @@ def through_cli(
         options += ["--rw", str(directory), "--cwd", str(directory)]
     if show is not None:
         options += ["--ro", str(show)]
+    for name, value in (env or {}).items():
+        options += ["--env", f"{name}={value}"]
     command = [sys.executable, "-m", "stockade", "run", *options, "--", *argv]
     environment = {name: value for name, value in os.environ.items() if name != "HOME"}
     done = subprocess.run(command, input=input, env=environment, cwd="/", capture_output=True, check=False)

@@ -29,24 +29,25 @@ def format_source(text: str, source: str = "<text>") -> str:
     variables stay as they are. Raises MonitorError, and gives nothing, if the result would not say the same.
     """
     message = parse_message(text, source)
+    written = tokens(text)
     try:
-        formatted = layout(_Reader(text).policy(message))
+        formatted = layout(_Reader(written).policy(message))
     except (IndexError, KeyError) as error:
         raise MonitorError(f"{source}: the layout of this policy could not be read") from error
-    if parse_message(formatted, source) != message or _comments(formatted) != _comments(text):
+    if parse_message(formatted, source) != message or _comments(tokens(formatted)) != _comments(written):
         raise MonitorError(f"{source}: the policy would not be the same after formatting")
     return formatted
 
 
-def _comments(text: str) -> list[str]:
-    return sorted(token.text.rstrip() for token in tokens(text) if token.kind == "comment")
+def _comments(written: list[Token]) -> list[str]:
+    return sorted(token.text.rstrip() for token in written if token.kind == "comment")
 
 
 class _Reader:
     """Reads the fields of a text, which is known to be valid, with the comments around them."""
 
-    def __init__(self, text: str) -> None:
-        self._tokens = tokens(text)
+    def __init__(self, written: list[Token]) -> None:
+        self._tokens = written
         self._next = 0
         # Comments that stand above whatever comes next.
         self._waiting: list[Comment] = []

@@ -16,7 +16,7 @@ from stockade.policy.finding import closest
 from stockade.text import escape
 
 # Larger texts are no policies that a person could review.
-MAX_TEXT = 4 << 20
+MAX_TEXT = 1 << 20
 
 _NO_FIELD = re.compile(r'Message type "(?P<type>[^"]+)" has no field named "(?P<name>.*)"', re.DOTALL)
 _NO_VALUE = re.compile(r'Enum type "(?P<type>[^"]+)" has no value named (?P<name>\S+?)\.?$')
