@@ -23,7 +23,7 @@ _TRACING = (
 _KERNEL = "stockade needs Linux 5.17 or newer with namespaces and seccomp"
 _TOO_LONG = (
     "the filters under which this process runs already, and the policy's own, are together longer than the kernel "
-    "takes (32768 instructions, and 4 for each filter): shorten the policy, or run stockade outside of the other sandbox"
+    "takes (32768 instructions, and 4 for each filter): shorten the policy, or leave the other sandbox first"
 )
 _OLD_OR_FILTERED = (
     f"{_KERNEL}; where the kernel is new enough, a filter of the container that this runs in refuses the call (Docker: "

@@ -152,9 +152,7 @@ def _new_tmpfs(operation: MountOperation) -> int:
 
 def _new_proc(operation: MountOperation) -> int:
     # Read-only: what is written to /proc/self/mem becomes code, whatever the protection of the memory.
-    attributes = (
-        mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV | mount.MOUNT_ATTR_NOEXEC | mount.MOUNT_ATTR_RDONLY
-    )
+    attributes = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV | mount.MOUNT_ATTR_NOEXEC | mount.MOUNT_ATTR_RDONLY
     options = {"hidepid": "2"} if operation.full else {"hidepid": "2", "subset": "pid"}
     with Step("proc", operation.target):
         return mount.new_filesystem("proc", options, attributes)
