@@ -51,4 +51,4 @@ def test_json(stockade: CommandLine) -> None:
 def test_several_in_the_order_in_which_they_are_named(stockade: CommandLine) -> None:
     done = stockade("profiles", "jq", "gzip", "jq")
     assert done.stdout.index("jq: ") < done.stdout.index("gzip: ")
-    assert done.stdout.count("file: ") == 2
+    assert done.stdout.count("file:") == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stockade import Policy
 from support.listener import Listener
 from support.programs import PROBE, Done, Runner, outside, through_api
 from support.twins import Twins
@@ -224,6 +225,10 @@ def _git(repository: Path, *arguments: str, show: Path | None = None) -> tuple[D
 
 def test_nothing_is_compiled_to_machine_code(repository: Path) -> None:
     """Searches for plain text want memory that is writable and executable, and newer versions can do without."""
+    private = "MAP_PRIVATE|MAP_ANONYMOUS"
+    for protection in ("PROT_READ|PROT_WRITE|PROT_EXEC", "PROT_READ|PROT_EXEC"):
+        assert not Policy.profile("git").evaluate("mmap", (0, 4096, protection, private)).permits
+    assert not Policy.profile("git").evaluate("mprotect", (0, 4096, "PROT_READ|PROT_EXEC")).permits
     boxed, free = _git(repository, "grep", "-c", "199", "file1")
     assert free == Done(0, b"file1:1\n", b"")
     assert boxed == free or (boxed.status == 128 and b"Couldn't JIT" in boxed.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -106,7 +107,16 @@ def test_what_is_said(directory: Path, argv: list[str]) -> None:
         # Lists name caches by address.
         assert (found.status, found.stdout) == (expected.status, expected.stdout)
     else:
-        assert found == expected
+        assert (found.status, untimed(found.stdout), found.stderr) == (
+            expected.status,
+            untimed(expected.stdout),
+            expected.stderr,
+        )
+
+
+def untimed(output: bytes) -> bytes:
+    """Take the times out of what identify says: "0.010u 0:00.001"."""
+    return re.sub(rb"\d+\.\d+u \d+:\d+\.\d+", b"", output)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "tiff"])

@@ -184,17 +184,21 @@ def test_the_network_is_out_of_reach(twins: Twins, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "call"),
+    ("command", "call", "unsandboxed"),
     [
-        ("s_client -connect localhost:1", "socket"),
-        ("s_client -unix missing", "socket"),
-        ("s_server -accept 0 -cert root.pem -key ec.pem", "socket"),
-        ("speed -seconds 1 -multi 2 sha256", "pipe2"),
+        ("s_client -connect localhost:1", "socket", b"connect:errno=111\n"),
+        ("s_client -unix missing", "socket", b"connect:errno=2\n"),
+        ("s_server -nocert -accept 127.0.0.1:{port}", "socket", b"Address already in use"),
+        ("speed -seconds 1 -bytes 64 -multi 2 sha256", "pipe2", b"Forked child 1\n"),
     ],
 )
-def test_servers_and_processes_end_the_run(twins: Twins, command: str, call: str) -> None:
-    found = through_api("openssl", ["openssl", *command.split()], directory=twins.boxed)
-    assert (found.status, found.refused) in ((-31, call), (-31, "pipe"))
+def test_servers_and_processes_end_the_run(twins: Twins, command: str, call: str, unsandboxed: bytes) -> None:
+    with Listener() as listener:
+        argv = ["openssl", *command.format(port=listener.port).split()]
+        found = through_api("openssl", argv, directory=twins.boxed)
+        assert (found.status, found.refused) in ((-31, call), (-31, "pipe"))
+        done = outside(argv, directory=twins.boxed)
+        assert unsandboxed in done.stdout + done.stderr
 
 
 def test_through_the_command_line_as_well(run: Runner) -> None:
