@@ -184,7 +184,13 @@ def test_several_policies_and_one_that_is_missing(stockade: CommandLine, public_
     assert done.returncode == 3
     assert done.stderr.startswith("stockade: missing.textproto: cannot read the policy: ")
     assert "bad.textproto:1:7: error: " in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("3 policies checked: 1 error")
+    assert done.stdout.splitlines()[-1].startswith("2 policies checked: 1 error")
+
+
+def test_a_text_whose_layout_would_be_too_long(check: Check) -> None:
+    found = check("tested_with{};" * 70_000 + "\n", "--arch", "x86_64")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "hint: in canonical layout it would be longer than 1 MiB" in found.stdout
 
 
 def test_verbose_says_why_libseccomp_was_not_asked(check: Check) -> None:

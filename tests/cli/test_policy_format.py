@@ -186,3 +186,9 @@ def test_a_write_that_fails_leaves_the_file(public_tmp: Path, monkeypatch: pytes
     monkeypatch.undo()
     assert path.read_text() == "old"
     assert list(public_tmp.iterdir()) == [path]
+
+
+def test_the_name_of_a_file_stays_on_one_line(stockade: CommandLine, public_tmp: Path) -> None:
+    (public_tmp / "a\nb\x1b[2J.textproto").write_text(UGLY)
+    done = stockade("policy", "format", "--check", "a\nb\x1b[2J.textproto")
+    assert (done.returncode, done.stdout) == (1, "a\\nb\\x1b[2J.textproto\n")

@@ -351,7 +351,7 @@ def test_equal_raw_filters_do_not_hide_what_the_rules_say() -> None:
 
 
 def test_rules_that_are_too_entangled_are_never_equal(monkeypatch: pytest.MonkeyPatch) -> None:
-    def give_up(*parts: object) -> None:
+    def give_up(*parts: object, total: object) -> None:
         raise TooHardError("no")
 
     monkeypatch.setattr(diff_module, "common_call", give_up)
@@ -362,7 +362,7 @@ def test_rules_that_are_too_entangled_are_never_equal(monkeypatch: pytest.Monkey
 
 
 def test_a_witness_that_the_evaluator_denies_is_our_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diff_module, "common_call", lambda *parts: (0,) * 6)
+    monkeypatch.setattr(diff_module, "common_call", lambda *parts, total: (0,) * 6)
     with pytest.raises(MonitorError, match="ioctl"):
         builder().build().diff(builder().allow_syscall("ioctl", arg(1) == "TCGETS").build())
 

@@ -377,3 +377,32 @@ def test_a_union_that_allows_too_much_is_never_given_out(monkeypatch: pytest.Mon
     first = builder().block_syscall_with_errno("socket", "EPERM").build()
     with pytest.raises(PolicyError, match="socket"):
         merge(first, builder().allow_syscall("socket", arg(0) == "AF_UNIX").build())
+
+
+def test_policies_that_would_take_minutes_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = builder("a"), builder("b")
+    for bit in range(12):
+        first.allow_syscall("ioctl", arg(2).masked(3 << bit, 1 << bit))
+        second.block_syscall_with_errno("ioctl", "EPERM", arg(2).masked(5 << bit, 1 << bit))
+    assert merge(first.build(), second.build()).policy
+    monkeypatch.setattr(merge_module, "TOTAL_STEPS", 2000)
+    with pytest.raises(PolicyError, match="too entangled to be merged"):
+        merge(first.build(), second.build())
+
+
+def test_a_comparison_that_would_take_minutes_says_what_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = builder().allow_syscall("ioctl", arg(1).one_of(1, 2, 3)).allow_syscall("ioctl", arg(1) > 10).build()
+    second = builder().allow_syscall("ioctl", arg(1) < 4).allow_syscall("getcwd").build()
+    assert not diff(first, second).undecided
+    monkeypatch.setattr("stockade.policy.diff.TOTAL_STEPS", 2)
+    found = diff(first, second)
+    assert {"ioctl", "getcwd"} & set(found.undecided) and not found.empty
+
+
+def test_three_hundred_rules_and_a_ready_made_policy_are_merged() -> None:
+    many = builder("many")
+    for number in range(300):
+        many.allow_syscall("ioctl", arg(1) == 2 * number)
+    both = merge(ready_made("gzip"), many.build()).policy
+    assert both.evaluate("ioctl", (0, 598)).permits and both.evaluate("ioctl", (0, "TCGETS")).permits
+    assert not both.evaluate("ioctl", (0, 599)).permits

@@ -255,6 +255,41 @@ def test_too_many_instructions_are_a_clear_error() -> None:
         builder.add_policy_on_syscalls(["close", "dup3"], half).build().compile()
 
 
+def test_many_filters_with_several_answers() -> None:
+    """Sixteen filters with three answers each are not 3 ** 16 copies, and mean what they say."""
+    texts = [
+        f"jeq32 args[1], {each}, one\njeq32 args[2], {each}, two\nret allow\none: ret errno 1\ntwo: ret errno 2"
+        for each in range(1, 18)
+    ]
+
+    def build(count: int) -> PolicyBuilder:
+        builder = PolicyBuilder().allow_syscall("dup")
+        for text in texts[:count]:
+            builder.add_policy_on_syscalls(["dup"], text)
+        return builder
+
+    policy = build(16).build()
+    assert len(policy.compile()) // 8 < 1000
+    assert check_program(policy.resolve("x86_64"), policy.compile("x86_64")) > 1000
+    for each in (1, 9, 16):
+        assert decides(policy, "dup", 0, each) is Kind.ERRNO
+        assert policy.evaluate("dup", (0, each)).action.errno == 1
+        assert policy.evaluate("dup", (0, 1, each)).action.errno == (1 if each == 1 else 2)
+    assert decides(policy, "dup", 0, 17) is Kind.ALLOW
+    with pytest.raises(PolicyError, match="dup has more than 16 raw filters"):
+        build(17).build()
+
+
+def test_copies_of_filters_count_before_they_are_made() -> None:
+    returns = "".join(f"jeq32 args[1], {each}, l{each}\n" for each in range(1, 200))
+    answers = "".join(f"l{each}: ret errno {each}\n" for each in range(1, 200))
+    builder = PolicyBuilder().allow_syscall("dup")
+    for each in range(16):
+        builder.add_policy_on_syscalls(["dup"], f"jeq32 args[0], {each}, l1\n{returns}ret allow\n{answers}")
+    with pytest.raises(PolicyError, match="a raw filter is copied for each answer"):
+        builder.build().compile()
+
+
 # The assembler.
 
 

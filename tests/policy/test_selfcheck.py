@@ -85,3 +85,14 @@ def test_any_change_of_one_instruction_is_noticed() -> None:
                 continue
             unnoticed.append(f"{index}: {instruction} -> {changed}")
     assert not unnoticed, "\n".join(unnoticed)
+
+
+def test_the_last_of_a_long_list_is_compared_too() -> None:
+    rule = next(each for each in CHECKED.rules if each.syscall == "ioctl" and each.conditions)
+    listed = replace(rule.conditions[0], op=Op.ONE_OF, values=tuple(range(0, 2000, 2)), mask=0)
+    policy = replace(CHECKED, rules=(replace(rule, conditions=(listed,)),))
+    check_program(policy, compile(policy))
+    short = replace(listed, values=listed.values[:-1])
+    wrong = compile(replace(policy, rules=(replace(rule, conditions=(short,)),)))
+    with pytest.raises(MonitorError, match="nothing was started"):
+        check_program(policy, wrong)

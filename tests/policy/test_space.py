@@ -266,3 +266,14 @@ def test_unreachable_rules_are_covered_and_reachable_ones_are_not(lists: list[li
         assert satisfy(each.conditions, cover) is None
         for needless in range(len(cover)):
             assert satisfy(each.conditions, cover[:needless] + cover[needless + 1 :]) is not None
+
+
+def test_a_number_in_32_bits_says_nothing_about_the_others() -> None:
+    pinned, above = condition(0, 32, Op.EQUAL, 5), condition(0, 64, Op.GREATER_OR_EQUAL, 1 << 32)
+    bit = condition(0, 64, Op.MASKED, 1 << 32, mask=1 << 32)
+    found = satisfy([pinned, above], [[bit]])
+    assert found is not None and found[0] & 0xFFFFFFFF == 5
+    assert found[0] >= 1 << 32 and not found[0] >> 32 & 1
+    everywhere = [condition(0, 64, Op.GREATER_OR_EQUAL, 6)]
+    assert satisfy([pinned, above], [everywhere]) is None
+    assert satisfy([pinned, condition(0, 32, Op.NOT_EQUAL, 5)]) is None

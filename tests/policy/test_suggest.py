@@ -370,3 +370,16 @@ def test_of_several_rules_the_one_with_the_fewest_failing_conditions_is_nearest(
     assert found.difference == "argument 0 (domain) is AF_INET, the rule wants AF_UNIX"
     found = nearest_rule(policy, call("socket", "AF_NETLINK", "SOCK_DGRAM", 0))
     assert found.difference == "argument 0 (domain) is AF_NETLINK, the rule wants AF_INET"
+
+
+def test_nothing_is_offered_for_calls_of_x32() -> None:
+    number = 0x40000000 | X86_64.number("read")
+    found = patch(Policy.from_text("schema_version: 1"), Call(f"syscall_{number}", number, "x86_64"))
+    assert "x32" in found.refused_because and "enosys" not in found.refused_because
+
+
+def test_an_answer_that_the_c_library_needs_is_not_to_be_replaced() -> None:
+    """With another error number than ENOSYS for clone3, the C library would not fall back to clone."""
+    refused = patch(POLICY, call("clone3")).refused_because
+    assert "ENOSYS" in refused and "EPERM" not in refused
+    assert "EPERM" in patch(POLICY, call("ptrace")).refused_because

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import text_format as protobuf_text
 from google.protobuf.message import Message
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from stockade.errors import PolicyError
 from stockade.policy import profiles, text
 from stockade.policy.policy import Policy
 from stockade.policy.text_locations import Locations
+from stockade.policy.validate_sizes import size_findings
 
 GZIP = """\
 # What gzip needs.
@@ -199,6 +201,59 @@ def test_files(tmp_path: Path) -> None:
     path.write_bytes(b"#" * (text.MAX_TEXT + 1))
     with pytest.raises(PolicyError, match="longer than"):
         Policy.load(path)
+
+
+# (content, what is too much, line)
+TOO_MUCH = {
+    "rules": (
+        'rules { syscall: "ioctl" when { argument: 1 equal: "%d" } action: ALLOW }',
+        1024,
+        "at most 1024: one rule",
+    ),
+    "groups": ('groups { name: "read" }', 1024, "a policy has at most 1024"),
+    "mounts": ('mounts { target: "/d/%d" tmpfs {} }', 1024, "a policy has at most 1024"),
+}
+
+
+@pytest.mark.parametrize("name", TOO_MUCH)
+def test_how_much_a_policy_may_say(name: str) -> None:
+    line, most, message = TOO_MUCH[name]
+    field = "filesystem" if name == "mounts" else "syscalls"
+    lines = [line.replace("%d", str(each)) for each in range(most + 1)]
+    written = f"schema_version: 1\n{field} {{\n" + "\n".join(lines) + "\n}"
+    with pytest.raises(PolicyError, match=message) as caught:
+        Policy.from_text(written, "long.textproto")
+    assert (caught.value.source, caught.value.line) == ("long.textproto", most + 3)
+    message_of_it = policy_pb2.Policy()
+    protobuf_text.Parse(written, message_of_it)
+    del getattr(getattr(message_of_it, field), name)[most:]
+    assert not list(size_findings(message_of_it))
+
+
+def test_how_many_values_and_calls_rules_may_name() -> None:
+    def found(rule: str, count: int = 1) -> list[str]:
+        message = protobuf_text.Parse(f"schema_version: 1 syscalls {{ {rule * count} }}", policy_pb2.Policy())
+        return [each.message for each in size_findings(message)]
+
+    listed = 'rules { syscall: "ioctl" when { argument: 1 one_of { %s } } action: ALLOW }'
+    assert not found(listed % ('value: "1" ' * 8192))
+    assert "more than 8192 values" in found(listed % ('value: "1" ' * 8193))[0]
+    calls = "rules { %s action: ALLOW } " % ('syscall: "read" ' * 8)
+    assert not found(calls, 512)
+    assert "more than 4096 calls" in found(calls, 513)[0]
+
+
+def test_a_message_does_not_quote_a_mebibyte() -> None:
+    for wrong in (
+        'syscalls { rules { syscall: "%s" action: ALLOW } }',
+        'syscalls { groups { name: "%s" } }',
+        'syscalls { rules { syscall: "ioctl" when { argument: 1 equal: "%s" } action: ALLOW } }',
+        "%s: 5",
+        "options { danger_speculation: %s }",
+    ):
+        with pytest.raises(PolicyError) as caught:
+            Policy.from_text("schema_version: 1\n" + wrong % ("n" * 50_000))
+        assert len(str(caught.value)) < 3000
 
 
 MINIMAL = 'schema_version: 1\nname: "é"\n'

@@ -85,3 +85,15 @@ def test_a_policy_that_was_taken_from_a_message_is_saved_too(tmp_path: Path) -> 
     message = policy_pb2.Policy(schema_version=1, name="é", description="two\nlines")
     Policy.from_message(message).save(tmp_path / "x")
     assert Policy.load(tmp_path / "x").message == message
+
+
+def test_a_link_that_leads_nowhere_is_not_its_own_suggestion(tmp_path: Path) -> None:
+    link = tmp_path / "some.textproto"
+    link.symlink_to("gone.textproto")
+    with pytest.raises(PolicyError, match="a symbolic link to something that is not there") as caught:
+        Policy.load(link)
+    assert caught.value.suggestion is None
+    (tmp_path / "same.textproto").write_text("")
+    with pytest.raises(PolicyError) as caught:
+        Policy.load(link)
+    assert caught.value.suggestion == str(tmp_path / "same.textproto")

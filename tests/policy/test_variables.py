@@ -345,3 +345,15 @@ def test_paths_with_dollar_signs_are_written_so_that_they_are_read_back(message:
 def test_doubled_dollar_signs_are_the_sign_itself(path: str, value: str) -> None:
     expanded = variables._replace(path.replace("$", "$$"), lambda name: value)
     assert expanded == path
+
+
+def test_values_do_not_grow_beyond_a_path() -> None:
+    """A text of a mebibyte and a long value would be gigabytes."""
+    written = DATA + mount("/" + "$DATA" * 100_000)
+    with pytest.raises(PolicyError, match="longer than a path can be") as caught:
+        Policy.from_text(written, "p.textproto", {"DATA": "x" * 100_000})
+    assert (caught.value.source, caught.value.line) == ("p.textproto", 3)
+    assert len(str(caught.value)) < 1000
+    assert source_of(Policy.from_text(DATA + mount("/" + "$DATA/" * 9 + "$DATA"), "p", {"DATA": "y" * 200})) == (
+        "/" + "/".join(["y" * 200] * 10)
+    )

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
 def _check(
     words: Sequence[str], variables: Mapping[str, str], architectures: Sequence[str], options: argparse.Namespace
 ) -> int:
-    unreadable = False
+    unreadable = 0
     counts = dict.fromkeys(LEVELS, 0)
     for word, own in zip(words, share(words, variables, COMMAND), strict=True):
         try:
@@ -81,10 +81,10 @@ def _check(
                 counts[finding.level] += 1
                 _print(finding, word, as_json=options.json)
         except PolicyUnreadableError as error:
-            unreadable = True
+            unreadable += 1
             say(f"stockade: {one_line(error)}")
     if not options.json:
-        print_answer(_summary(len(words), counts))
+        print_answer(_summary(len(words) - unreadable, counts))
     if unreadable:
         return ENVIRONMENT
     return FINDING if counts[ERROR] or (options.strict and counts[WARNING]) else OK
@@ -112,7 +112,12 @@ def _layout(argument: PolicyArgument) -> Iterator[Finding]:
     from stockade.policy.text_source import format_source
 
     text = argument.text()
-    if format_source(text, argument.source) != text:
+    try:
+        formatted = format_source(text, argument.source)
+    except PolicyError as error:
+        yield Finding(HINT, "layout", error.message, argument.source)
+        return
+    if formatted != text:
         command = f"stockade policy format {argument.word}" if argument.path == argument.word else "policy format"
         yield Finding(HINT, "layout", f"it is not in canonical layout: {command} would change it", argument.source)
 

@@ -104,14 +104,14 @@ def _stdin(options: argparse.Namespace) -> int:
 
 
 def _report(name: str, text: str, formatted: str, options: argparse.Namespace) -> int:
-    if options.check:
-        print_answer(f"{name}\n")
-        return FINDING
-    import difflib
-
     from stockade.wrap import printable
 
     shown = printable(name)
+    if options.check:
+        print_answer(f"{shown}\n")
+        return FINDING
+    import difflib
+
     lines = difflib.unified_diff(_lines(text), _lines(formatted), shown, f"{shown} (formatted)")
     print_data("".join(lines))
     return FINDING

@@ -31,6 +31,8 @@ _WORD = 2**64
 _NUMBER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+|0|[1-9][0-9]*)")
 _SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_SYMBOL = 64
+# Digits of any number that can be meant: 64 binary ones and more.
+_LONGEST_NUMBER = 100
 
 
 class UnknownSymbolError(LookupError):
@@ -179,6 +181,8 @@ def _parse_term(term: str, expression: str, architecture: str) -> int:
     if _SYMBOL.fullmatch(term):
         return value(term, architecture)
     if _NUMBER.fullmatch(term):
+        if len(term) > _LONGEST_NUMBER:
+            raise ValueError(f"{_shown(expression)}: does not fit in 64 bits")
         return int(term, 0)
     if re.fullmatch(r"-?0[0-9]+", term):
         raise ValueError(f"{_shown(expression)}: write an octal number as 0o{term.lstrip('-0') or '0'}")

@@ -17,7 +17,7 @@ from stockade.policy.evaluate import Verdict, evaluate
 from stockade.policy.policy import Policy
 from stockade.policy.regions import Region, common_call, numbers_to_compare, regions, same_meaning
 from stockade.policy.rules import Action, ResolvedPolicy
-from stockade.policy.space import Registers, TooHardError
+from stockade.policy.space import TOTAL_STEPS, Budget, Registers, TooHardError
 from stockade.policy.words import call_words
 
 __all__ = ["Change", "FieldChange", "PolicyDiff", "diff"]
@@ -87,10 +87,11 @@ def diff(old: Policy, new: Policy, architecture: Architecture | str | None = Non
     chosen = before.architecture
     changes: list[Change] = []
     undecided: list[str] = []
+    total = Budget(TOTAL_STEPS)
     plain = _without_raw(before), _without_raw(after)
     for number in numbers_to_compare(chosen):
         try:
-            changes += _changes_of_call(*plain, number)
+            changes += _changes_of_call(*plain, number, total)
         except TooHardError:
             undecided.append(chosen.name_of(number))
     fields = (*_raw_changes(before, after), *field_changes(old.message, new.message))
@@ -109,7 +110,7 @@ def _without_raw(resolved: ResolvedPolicy) -> ResolvedPolicy:
     return replace(resolved, raw=()) if resolved.raw else resolved
 
 
-def _changes_of_call(old: ResolvedPolicy, new: ResolvedPolicy, number: int) -> Iterator[Change]:
+def _changes_of_call(old: ResolvedPolicy, new: ResolvedPolicy, number: int, total: Budget) -> Iterator[Change]:
     before, after = regions(old, number), regions(new, number)
     if same_meaning(before, after):
         return
@@ -118,7 +119,7 @@ def _changes_of_call(old: ResolvedPolicy, new: ResolvedPolicy, number: int) -> I
         for second in after:
             if first.action == second.action:
                 continue
-            found = common_call(first, second)
+            found = common_call(first, second, total=total)
             if found is not None:
                 yield _change(old, new, number, (first, second), found, whole=whole)
 

@@ -19,11 +19,13 @@ from stockade.policy.text_locations import Locations
 from stockade.policy.text_origin import Source
 from stockade.policy.text_syntax import MAX_TEXT, decode, parse_message
 from stockade.policy.variables import VariablePart
-from stockade.text import quote
+from stockade.text import CUT_MARK, quote
 
 # Deeper chains, and more files, are no policies that a person could review.
 MAX_DEPTH = 16
 MAX_FILES = 64
+# A message can quote what somebody wrote, however long that is.
+_LONGEST_MESSAGE = 2000
 
 
 @dataclass(eq=False)
@@ -63,6 +65,8 @@ class TextPart(VariablePart):
         self, path: FieldPath, message: str, suggestion: str | None = None, syscall: str | None = None
     ) -> PolicyError:
         line, column = self.locations.of(path) or (1, 1)
+        if len(message) > _LONGEST_MESSAGE:
+            message = message[:_LONGEST_MESSAGE] + CUT_MARK
         error = PolicyError(
             message, source=self.source, line=line, column=column, suggestion=suggestion, syscall=syscall
         )

@@ -21,7 +21,7 @@ from stockade.policy.policy import Policy
 from stockade.policy.regions import common_call, numbers_to_compare, regions
 from stockade.policy.resolve import resolve
 from stockade.policy.rules import Kind, ResolvedPolicy
-from stockade.policy.space import TooHardError
+from stockade.policy.space import TOTAL_STEPS, Budget, TooHardError
 from stockade.policy.validate import MAX_NAME, SCHEMA_VERSION, architectures_of
 from stockade.policy.words import action_words
 from stockade.text import quote
@@ -46,18 +46,19 @@ def merge(first: Policy, second: Policy) -> Merged:
     """
     architectures = _common_architectures(first, second)
     message, notes = merge_fields(first, second)
+    total = Budget(TOTAL_STEPS)
     message.schema_version = SCHEMA_VERSION
     message.name = f"{first.name}+{second.name}"[:MAX_NAME]
     names = [quote(policy.name) if policy.name else "a policy without a name" for policy in (first, second)]
     message.description = f"Everything that {names[0]} allows and everything that {names[1]} allows"
     try:
         lists = concatenate(first, second, architectures)
-        notes += _errno_notes(first, second, architectures)
-        policy = _with_rules(message, lists, first, second, architectures)
+        notes += _errno_notes(first, second, architectures, total)
+        policy = _with_rules(message, lists, first, second, architectures, total)
+        _prove(first, second, policy, architectures)
     except TooHardError:
         reason = "the rules of the two policies are too entangled to be merged; merge the rules of their calls by hand"
         raise PolicyError(reason) from None
-    _prove(first, second, policy, architectures)
     return Merged(policy, tuple(dict.fromkeys(notes)))
 
 
@@ -70,7 +71,12 @@ def _common_architectures(first: Policy, second: Policy) -> list[Architecture]:
 
 
 def _with_rules(
-    message: policy_pb2.Policy, lists: Lists, first: Policy, second: Policy, architectures: Sequence[Architecture]
+    message: policy_pb2.Policy,
+    lists: Lists,
+    first: Policy,
+    second: Policy,
+    architectures: Sequence[Architecture],
+    total: Budget,
 ) -> Policy:
     """Put the rules in, one list behind the other; combine those of the calls for which that means something else."""
     wrong = set(lists.entangled)
@@ -79,14 +85,14 @@ def _with_rules(
         probe = lists.without(wrong)
         resolved = _resolved(message, probe, architecture)
         parts = first.resolve(architecture), second.resolve(architecture)
-        wrong |= {name for name in _wrong_calls(*parts, resolved) if not name.startswith("syscall_")}
+        wrong |= {name for name in _wrong_calls(*parts, resolved, total) if not name.startswith("syscall_")}
     careful: set[str] = set()
     for _ in range(2):
         combined = lists.without(wrong)
         for name in sorted(wrong, reverse=True):
-            rules = combined_rules(name, first, second, lists, architectures, careful=name in careful)
+            rules = combined_rules(name, first, second, lists, architectures, total, careful=name in careful)
             combined = combined.before(rules)
-        problems = _problems(message, combined, first, second, architectures)
+        problems = _problems(message, combined, first, second, architectures, total)
         if not problems:
             return Policy(_filled(message, combined), combined.places())
         careful |= problems.keys()
@@ -95,7 +101,12 @@ def _with_rules(
 
 
 def _problems(
-    message: policy_pb2.Policy, lists: Lists, first: Policy, second: Policy, architectures: Sequence[Architecture]
+    message: policy_pb2.Policy,
+    lists: Lists,
+    first: Policy,
+    second: Policy,
+    architectures: Sequence[Architecture],
+    total: Budget,
 ) -> dict[str, str]:
     """Give the calls for which the merged rules are not the union, each with where, or what is wrong."""
     found: dict[str, str] = {}
@@ -106,7 +117,7 @@ def _problems(
             found[error.syscall or "some call"] = error.message
             continue
         parts = first.resolve(architecture), second.resolve(architecture)
-        found.update(dict.fromkeys(_wrong_calls(*parts, resolved), f"on {architecture.name}"))
+        found.update(dict.fromkeys(_wrong_calls(*parts, resolved, total), f"on {architecture.name}"))
     return found
 
 
@@ -125,29 +136,31 @@ def _resolved(message: policy_pb2.Policy, lists: Lists, architecture: Architectu
     return resolve(_filled(message, lists), architecture, places=lists.places())
 
 
-def _wrong_calls(first: ResolvedPolicy, second: ResolvedPolicy, merged: ResolvedPolicy) -> Iterator[str]:
+def _wrong_calls(first: ResolvedPolicy, second: ResolvedPolicy, merged: ResolvedPolicy, total: Budget) -> Iterator[str]:
     """Give the names of the calls for which `merged` is not the union."""
     for number in numbers_to_compare(merged.architecture):
-        if not _is_union(first, second, merged, number):
+        if not _is_union(first, second, merged, number, total):
             yield merged.architecture.name_of(number)
 
 
-def _is_union(first: ResolvedPolicy, second: ResolvedPolicy, merged: ResolvedPolicy, number: int) -> bool:
+def _is_union(
+    first: ResolvedPolicy, second: ResolvedPolicy, merged: ResolvedPolicy, number: int, total: Budget
+) -> bool:
     parts = regions(merged, number)
     for one in regions(first, number):
         for other in regions(second, number):
-            if common_call(one, other) is None:
+            if common_call(one, other, total=total) is None:
                 continue
             wanted = wider(one.action, other.action)
             if number > merged.highest and wanted.kind is merged.unknown.kind is Kind.ERRNO:
                 continue  # numbers above the table get ENOSYS or the default; `merge_fields` notes the difference
             for part in parts:
-                if part.action != wanted and common_call(one, other, part) is not None:
+                if part.action != wanted and common_call(one, other, part, total=total) is not None:
                     return False
     return True
 
 
-def _errno_notes(first: Policy, second: Policy, architectures: Sequence[Architecture]) -> Iterator[str]:
+def _errno_notes(first: Policy, second: Policy, architectures: Sequence[Architecture], total: Budget) -> Iterator[str]:
     """Say where the policies answer differently in the same way: with other error numbers, by other hooks."""
     for architecture in architectures:
         parts = first.resolve(architecture), second.resolve(architecture)
@@ -156,7 +169,7 @@ def _errno_notes(first: Policy, second: Policy, architectures: Sequence[Architec
                 for other in regions(parts[1], number):
                     if one.action.kind is not other.action.kind or one.action == other.action:
                         continue
-                    if common_call(one, other) is not None:
+                    if common_call(one, other, total=total) is not None:
                         name = architecture.name_of(number)
                         places = [
                             part.rule.origin.place if part.rule else "the default action" for part in (one, other)
@@ -168,14 +181,19 @@ def _errno_notes(first: Policy, second: Policy, architectures: Sequence[Architec
 
 
 def _prove(first: Policy, second: Policy, merged: Policy, architectures: Sequence[Architecture]) -> None:
-    """Raise MonitorError if anything that one of the policies gives is not given by their union."""
+    """Raise MonitorError if anything that one of the policies gives is not given by their union.
+
+    Raises TooHardError where that cannot be decided.
+    """
     for architecture in architectures:
         for policy in (first, second):
             found = diff(policy, merged, architecture)
             lost = found.of_kind("refused")
-            if lost or found.undecided:
+            if found.undecided and not lost:
+                raise TooHardError(found.undecided[0])
+            if lost:
                 raise MonitorError(
                     f"the union of {quote(first.name)} and {quote(second.name)} would not allow all that "
-                    f"{quote(policy.name)} allows: {lost[0].text if lost else 'not decided'}. Please report this with "
+                    f"{quote(policy.name)} allows: {lost[0].text}. Please report this with "
                     "both policies"
                 )

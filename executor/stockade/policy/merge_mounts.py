@@ -30,13 +30,14 @@ def merge_mounts(first: Sequence[_Mount], second: Sequence[_Mount], notes: list[
     for mount in second:
         present = merged.get(mount.target)
         merged[mount.target] = mount if present is None else _wider(present, mount, notes)
+    targets = [{each.target for each in part} for part in (first, second)]
     for mount in list(merged.values()):
         for target, above in list(merged.items()):
             if not is_beneath(mount.target, target):
                 continue
             if not may_hold_mounts(above):
                 raise PolicyError(f"{describe(mount)} lies beneath {describe(above)}, which is no directory")
-            together = any({mount.target, target} <= {each.target for each in part} for part in (first, second))
+            together = any({mount.target, target} <= part for part in targets)
             if not together and mount.target in merged:
                 _beneath(mount, above, merged, notes)
     return sorted(merged.values(), key=lambda mount: mount.target.count("/"))

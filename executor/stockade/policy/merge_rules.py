@@ -22,7 +22,7 @@ from stockade.policy.merge_lists import Lists, Placed
 from stockade.policy.policy import Policy
 from stockade.policy.regions import Region, common_call, regions
 from stockade.policy.rules import Action, Kind, Op, Origin, ResolvedCondition, ResolvedRule, implies
-from stockade.policy.space import satisfy, unreachable
+from stockade.policy.space import Budget, satisfy, unreachable
 
 _Rule = policy_pb2.Rule
 _Condition = policy_pb2.Condition
@@ -57,7 +57,14 @@ def wider(first: Action, second: Action) -> Action:
 
 
 def combined_rules(
-    name: str, first: Policy, second: Policy, lists: Lists, architectures: Sequence[Architecture], *, careful: bool
+    name: str,
+    first: Policy,
+    second: Policy,
+    lists: Lists,
+    architectures: Sequence[Architecture],
+    total: Budget,
+    *,
+    careful: bool,
 ) -> list[Placed]:
     """Give rules that decide every call of `name` as the more permissive of both policies does.
 
@@ -68,12 +75,12 @@ def combined_rules(
     number = architecture.number(name)
     resolved = [policy.resolve(architecture) for policy in (first, second)]
     parts = [regions(each, number) for each in resolved]
-    rows = [row for row in _pairs(name, parts[0], parts[1]) if not row.refused]
+    rows = [row for row in _pairs(name, parts[0], parts[1], total) if not row.refused]
     if careful:
         refused = [{rule for rule in each.by_number.get(number, ()) if rule.danger} for each in resolved]
         kept = [rule for rule in resolved[0].by_number.get(number, ()) if rule in refused[0] & refused[1]]
-        rows = [*_about_refused(name, parts[0], parts[1], kept), *rows]
-    rows = _useful(name, architecture, rows)
+        rows = [*_about_refused(name, parts[0], parts[1], kept, total), *rows]
+    rows = _useful(name, architecture, rows, total)
     default = wider(resolved[0].default, resolved[1].default)
     if name not in lists.grouped:
         while rows and rows[-1].action == default and not rows[-1].careful:
@@ -82,11 +89,15 @@ def combined_rules(
 
 
 def _pairs(
-    name: str, first: Sequence[Region], second: Sequence[Region], fixed: tuple[ResolvedCondition, ...] = ()
+    name: str,
+    first: Sequence[Region],
+    second: Sequence[Region],
+    total: Budget,
+    fixed: tuple[ResolvedCondition, ...] = (),
 ) -> Iterator[_Row]:
     for one in first:
         for other in second:
-            if common_call(one, other, fixed=fixed) is None:
+            if common_call(one, other, fixed=fixed, total=total) is None:
                 continue
             action = wider(one.action, other.action)
             refused = all(part.rule is not None and part.rule.danger for part in (one, other))
@@ -95,13 +106,13 @@ def _pairs(
 
 
 def _about_refused(
-    name: str, first: Sequence[Region], second: Sequence[Region], refused: Sequence[ResolvedRule]
+    name: str, first: Sequence[Region], second: Sequence[Region], refused: Sequence[ResolvedRule], total: Budget
 ) -> Iterator[_Row]:
     """Give rows for the arguments that stay refused, for which a rule of one policy may have an answer nevertheless."""
     for rule in refused:
         for form in _forms(name, rule):
             fixed = tuple(condition for condition, _ in form)
-            for row in _pairs(name, first, second, fixed):
+            for row in _pairs(name, first, second, total, fixed):
                 both = [*form, *zip(row.conditions, row.when, strict=True)]
                 yield replace(_row(both, row.action, row.place), careful=True)
 
@@ -162,7 +173,7 @@ def _of_refused(name: str, condition: ResolvedCondition) -> Iterator[tuple[Resol
             yield one, _Condition(argument=argument, masked=policy_pb2.Masked(mask=hex(bit), value=hex(bit)))
 
 
-def _useful(name: str, architecture: Architecture, rows: list[_Row]) -> list[_Row]:
+def _useful(name: str, architecture: Architecture, rows: list[_Row], total: Budget) -> list[_Row]:
     """Leave out rows that never decide, and those of which a later one says the same."""
     number = architecture.number(name)
     resolved = [ResolvedRule(name, number, row.conditions, row.action, Origin(row.place, "")) for row in rows]
@@ -170,16 +181,16 @@ def _useful(name: str, architecture: Architecture, rows: list[_Row]) -> list[_Ro
     left = [row for index, row in enumerate(rows) if index not in dead]
     for index in range(len(left) - 1, -1, -1):
         # The refused rows stand between the careful rows and the others.
-        if not left[index].careful and _said_later(left[index], left[index + 1 :]):
+        if not left[index].careful and _said_later(left[index], left[index + 1 :], total):
             del left[index]
     return left
 
 
-def _said_later(row: _Row, later: Sequence[_Row]) -> bool:
+def _said_later(row: _Row, later: Sequence[_Row], total: Budget) -> bool:
     for other in later:
         if other.action == row.action and set(other.conditions) <= set(row.conditions):
             return True
-        if other.action != row.action and satisfy((*row.conditions, *other.conditions)) is not None:
+        if other.action != row.action and satisfy((*row.conditions, *other.conditions), total=total) is not None:
             return False
     return False
 

@@ -41,6 +41,8 @@ _ACTIONS = {
     SECCOMP_RET_TRAP: Kind.TRAP,
 }
 _Rule = policy_pb2.Rule
+# Each is copied for every answer that those before it can give, and compared with all of them before it is used.
+MAX_FOR_ONE_CALL = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,18 @@ def resolve_raw(message: policy_pb2.RawFilter, architecture: Architecture, place
 def tightened(rule: Action, raw: Action) -> Action:
     """Give what holds when the rules say `rule` and a raw filter says `raw`: the stronger; the raw one if equal."""
     return raw if raw.strength >= rule.strength else rule
+
+
+def check_count(filters: Sequence[RawFilter], architecture: Architecture) -> None:
+    """Refuse more than MAX_FOR_ONE_CALL raw filters for one call."""
+    counts: dict[int, int] = {}
+    for raw in filters:
+        for number in raw.numbers:
+            counts[number] = counts.get(number, 0) + 1
+            if counts[number] > MAX_FOR_ONE_CALL:
+                name = architecture.name_of(number)
+                message = f"{name} has more than {MAX_FOR_ONE_CALL} raw filters: put them together"
+                raise located(PolicyError(message, syscall=name), raw.origin.place)
 
 
 def check_hooks(filters: Iterable[RawFilter], rules: Sequence[ResolvedRule], default: Action) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stockade.kernel.architectures import Architecture
 from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
 from stockade.policy.rules import Action, Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
-from stockade.policy.space import Registers, satisfy
+from stockade.policy.space import Budget, Registers, satisfy
 from stockade.policy.verdicts import FREE_EXEC_ARGUMENT, FREE_EXEC_CALL
 
 Conditions = tuple[ResolvedCondition, ...]
@@ -58,14 +58,16 @@ def same_meaning(first: Sequence[Region], second: Sequence[Region]) -> bool:
     return [(each.conditions, each.action) for each in first] == [(each.conditions, each.action) for each in second]
 
 
-def common_call(*parts: Region, fixed: Conditions = (), prefer: Sequence[int] = ()) -> Registers | None:
+def common_call(
+    *parts: Region, fixed: Conditions = (), prefer: Sequence[int] = (), total: Budget | None = None
+) -> Registers | None:
     """Find a call that is in all the regions and for which `fixed` holds; None when there is none.
 
     Raises TooHardError as `satisfy` does.
     """
     conditions = [*fixed, *(each for part in parts for each in part.conditions)]
     none_of = dict.fromkeys(each for part in parts for each in part.none_of)
-    return satisfy(conditions, none_of, prefer)
+    return satisfy(conditions, none_of, prefer, total=total)
 
 
 def numbers_to_compare(architecture: Architecture) -> Iterator[int]:

@@ -16,7 +16,7 @@ from stockade.errors import PolicyError, UnsupportedError
 from stockade.kernel.architectures import AARCH64, X86_64, Architecture
 from stockade.policy import groups, refused
 from stockade.policy.places import Places
-from stockade.policy.raw_filters import RawFilter, check_hooks, resolve_raw
+from stockade.policy.raw_filters import RawFilter, check_count, check_hooks, resolve_raw
 from stockade.policy.resolve_rule import Line, action_of, closest, located, resolve_rule, split_place
 from stockade.policy.rules import KILL, MODES, Action, Kind, ResolvedPolicy, ResolvedRule, covers
 from stockade.policy.space import unreachable
@@ -47,6 +47,7 @@ def resolve(
     default = _default(message.syscalls, places)
     rules = tuple(_with_refused(ordered, refused.rules_for(architecture, reopened)))
     raw = tuple(_raw(message.syscalls, architecture, places))
+    check_count(raw, architecture)
     check_hooks(raw, rules, default)
     actions = [rule.action for rule in rules] + [default] + [action for each in raw for action in each.actions]
     return ResolvedPolicy(
@@ -189,7 +190,10 @@ def _check_refused(lines: Sequence[Line], architecture: Architecture, reopened: 
                     f"{row.origin.text}. A rule may answer it with an error number, but not {rule.action.kind.value} it"
                 )
                 if row not in permanent.get(rule.syscall, ()):
-                    message += f", unless the policy reopens {row.danger!r}: danger_reopen_{row.danger}() before it"
+                    message += (
+                        f', unless the policy reopens {row.danger!r}: by `danger_reopened: "{row.danger}"`, '
+                        f"in Python by danger_reopen_{row.danger}() before it"
+                    )
                 raise located(PolicyError(message), rule.origin.place, rule.syscall)
 
 

@@ -22,6 +22,10 @@ from stockade.policy.verdicts import FREE_EXEC_ARGUMENT, FREE_EXEC_CALL
 
 # Constants of one raw filter that are tried around; more would make the check of a long program slow.
 MAX_RAW_VALUES = 256
+# Numbers of a list around which the upper bits are tried as well; of the others only their neighbours.
+MAX_LISTED_VALUES = 64
+# Cases that the raw filters of a policy may have in all. With many filters there are fewer values for each.
+MAX_RAW_CASES = 200_000
 
 _REGISTER = (1 << 64) - 1
 _LOW = (1 << 32) - 1
@@ -94,17 +98,21 @@ def cases(resolved: ResolvedPolicy) -> Iterator[Case]:
             for registers in (_ZEROS, _ONES, *distinct):
                 yield number, token, registers
     for number, filters in resolved.raw_by_number.items():
-        matching = [next(_matching(rule.conditions)) for rule in resolved.by_number.get(number, ())]
-        for registers in (_ZEROS, *matching):
+        # For each value of a filter both halves of each argument are tried.
+        share = MAX_RAW_CASES // len(resolved.raw_by_number) // (2 * ARGUMENTS * len(filters))
+        rules = resolved.by_number.get(number, ())[: max(share // 8, 1)]
+        starts = [_ZEROS, *(next(_matching(rule.conditions)) for rule in rules)]
+        for registers in starts:
             yield number, token, registers
             for raw in filters:
-                yield from ((number, token, each) for each in _around_constants(raw, registers))
+                most = min(max(share // len(starts), 4), MAX_RAW_VALUES)
+                yield from ((number, token, each) for each in _around_constants(raw, registers, most))
 
 
-def _around_constants(raw: RawFilter, registers: Registers) -> Iterator[Registers]:
+def _around_constants(raw: RawFilter, registers: Registers, most: int) -> Iterator[Registers]:
     """Give `registers` with each half of each argument replaced by values around the constants of a raw filter."""
     constants = {instruction.k for instruction in raw.instructions if instruction.code & 7 in (JMP, ALU)}
-    near = sorted({constant + step & _LOW for constant in constants for step in (-1, 0, 1)})[:MAX_RAW_VALUES]
+    near = sorted({constant + step & _LOW for constant in constants for step in (-1, 0, 1)})[:most]
     for argument, value in enumerate(registers):
         for half in near:
             yield _with(registers, argument, value & ~_LOW | half)
@@ -140,7 +148,8 @@ def _boundary(condition: ResolvedCondition) -> list[int]:
         value, mask = condition.values[0], condition.mask
         found = [value, value | top & ~mask, *(value ^ bit for bit in _ends(mask)), value ^ mask, 0, top]
         return [*found, *(value | upper for upper in _UPPER_BITS if upper > top)]
-    return [each for value in condition.values for each in _around(value, width)]
+    around = [each for value in condition.values[:MAX_LISTED_VALUES] for each in _around(value, width)]
+    return [*around, *(near for value in condition.values[MAX_LISTED_VALUES:] for near in (value, value + 1 & top))]
 
 
 def _ends(mask: int) -> Iterator[int]:

@@ -14,13 +14,17 @@ from stockade.policy.domain import Budget, Domain, Literal, TooHardError, narrow
 from stockade.policy.rules import ARGUMENTS, Op, ResolvedCondition, ResolvedRule
 from stockade.policy.widths import Clause, clauses_of, widest
 
-__all__ = ["STEPS", "TooHardError", "Unreachable", "satisfy", "unreachable"]
+__all__ = ["STEPS", "TOTAL_STEPS", "Budget", "TooHardError", "Unreachable", "satisfy", "unreachable"]
 
 # Steps that one question may take: some tenths of a second. Questions about real policies take a few dozen. All those
 # about unreachable rules of one call share as many, because a policy can have thousands of rules.
 STEPS = 100_000
+# Steps for all questions about two policies together: some seconds. Ready-made policies take a fiftieth of it.
+TOTAL_STEPS = 2_000_000
 # Covers up to this length are made as short as they can be.
 _MINIMISED = 20
+# Lists of numbers up to this length are compared with other conditions before a search begins.
+_FEW = 8
 
 Registers: TypeAlias = tuple[int, ...]
 Conditions: TypeAlias = Sequence[ResolvedCondition]
@@ -38,24 +42,43 @@ class Unreachable:
 
 
 def satisfy(
-    conditions: Conditions, none_of: Iterable[Conditions] = (), prefer: Sequence[int] = (), steps: int = STEPS
+    conditions: Conditions,
+    none_of: Iterable[Conditions] = (),
+    prefer: Sequence[int] = (),
+    steps: int = STEPS,
+    total: Budget | None = None,
 ) -> Registers | None:
     """Find six registers for which all `conditions` hold, and of each conjunction in `none_of` at least one does not.
 
     Gives None when there are none: that is certain. Numbers are those of `prefer` (up to six registers) where they can
-    be, else small; bits above the width of an argument are 0. Raises TooHardError after `steps` steps.
+    be, else small; bits above the width of an argument are 0. Raises TooHardError after `steps` steps, or when `total`,
+    the budget of several questions, is used up.
     """
-    return _satisfy(conditions, none_of, prefer, Budget(steps))
+    budget, negated = Budget(steps), list(none_of)
+    try:
+        return _satisfy(conditions, negated, prefer, budget, total)
+    finally:
+        if total is not None:
+            total.step(1 + len(negated) // 8 + steps - budget.left)
 
 
 def _satisfy(
-    conditions: Conditions, none_of: Iterable[Conditions], prefer: Sequence[int], budget: Budget
+    conditions: Conditions,
+    none_of: Iterable[Conditions],
+    prefer: Sequence[int],
+    budget: Budget,
+    total: Budget | None = None,
 ) -> Registers | None:
-    negated = list(none_of)
+    pinned = _pinned(conditions)
+    if any(not values for _, values in pinned.values()):
+        return None
+    negated = [each for each in none_of if not _excluded(each, pinned)]
     widths = widest(condition for conjunction in (conditions, *negated) for condition in conjunction)
     clauses = [clause for each in conditions for clause in clauses_of([Literal(each)], widths)]
     for conjunction in negated:
         clauses += clauses_of([Literal(each, positive=False) for each in conjunction], widths)
+    if total is not None:
+        total.step(len(clauses))
     domains = {argument: whole(width, *prefer[argument : argument + 1]) for argument, width in widths.items()}
     for clause in clauses:
         if len(clause) == 1 and not _narrow(domains, clause[0], budget):
@@ -65,6 +88,26 @@ def _satisfy(
         return None
     rest = dict(enumerate(value & (1 << 64) - 1 for value in prefer))
     return tuple(found[index].witness if index in found else rest.get(index, 0) for index in range(ARGUMENTS))
+
+
+def _pinned(conditions: Conditions) -> dict[int, tuple[int, list[int]]]:
+    """Give the arguments that conditions hold to a few numbers: the width, and which of these all of them admit."""
+    found: dict[int, tuple[int, list[int]]] = {}
+    for pin in conditions:
+        if pin.op in (Op.EQUAL, Op.ONE_OF) and len(pin.values) <= _FEW and pin.argument not in found:
+            others = [each for each in conditions if each.argument == pin.argument and each.width <= pin.width]
+            values = [value for value in pin.values if all(each.admits(value) for each in others)]
+            found[pin.argument] = pin.width, values
+    return found
+
+
+def _excluded(conjunction: Conditions, pinned: dict[int, tuple[int, list[int]]]) -> bool:
+    """Say whether a conjunction cannot hold for the numbers that are `pinned`. False says nothing."""
+    for each in conjunction:
+        pin = pinned.get(each.argument)
+        if pin is not None and each.width <= pin[0] and not any(each.admits(value) for value in pin[1]):
+            return True
+    return False
 
 
 def _narrow(domains: dict[int, Domain], literal: Literal, budget: Budget) -> bool:

@@ -76,6 +76,8 @@ def _refusal(policy: Policy, call: Call) -> str:
             f"calls of {call.architecture} are refused in every policy, because a program could use them to pass the "
             "rules; run a 64-bit build of the program"
         )
+    if verdict.decided_by is DecidedBy.X32:
+        return "calls of x32 are refused in every policy, because a program could use them to pass the rules"
     architecture = ARCHITECTURES[call.architecture]
     if architecture.syscalls.get(call.syscall) != call.number:
         return (
@@ -83,6 +85,8 @@ def _refusal(policy: Policy, call: Call) -> str:
             "such calls with ENOSYS"
         )
     refused = refused_rule(call.syscall, call.registers, architecture, policy.message.syscalls.danger_reopened)
+    if refused is not None and verdict.action.kind is Kind.ERRNO:
+        return refused.origin.text
     if refused is not None:
         return f'{refused.origin.text}; .block_syscall_with_errno({quoted(call.syscall)}, "EPERM") answers it instead'
     return _decided(verdict, call.syscall)

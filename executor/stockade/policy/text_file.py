@@ -44,6 +44,8 @@ def read_file(path: str, *, regular: bool = False) -> Content:
             data = file.read(MAX_TEXT + 1)
     except FileNotFoundError as error:
         hint, suggestion = _near(path)
+        if os.path.islink(path):
+            hint = " (it is a symbolic link to something that is not there)"
         message = f"cannot read the policy: {error.strerror}{hint}"
         raise PolicyError(message, source=path, path=path, suggestion=suggestion) from error
     except OSError as error:
@@ -105,7 +107,7 @@ def _near(path: str) -> tuple[str, str | None]:
     directory, name = os.path.split(path)
     try:
         with os.scandir(directory or ".") as entries:
-            names = [entry.name for entry, _ in zip(entries, range(_MAX_NAMES), strict=False)]
+            names = [entry.name for entry, _ in zip(entries, range(_MAX_NAMES), strict=False) if entry.name != name]
     except OSError:
         names = []
     stem = name.removesuffix(profiles.SUFFIX)

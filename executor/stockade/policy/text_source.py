@@ -11,10 +11,10 @@ from typing import cast
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from stockade.errors import MonitorError
+from stockade.errors import MonitorError, PolicyError
 from stockade.policy.text_format import is_repeated, scalar_text
 from stockade.policy.text_layout import Body, Comment, Field, layout
-from stockade.policy.text_syntax import parse_message
+from stockade.policy.text_syntax import MAX_TEXT, parse_message
 from stockade.policy.text_tokens import CLOSING, Token, tokens
 
 _END = Token("end", "", 0, 0)
@@ -34,6 +34,8 @@ def format_source(text: str, source: str = "<text>") -> str:
         formatted = layout(_Reader(written).policy(message))
     except (IndexError, KeyError) as error:
         raise MonitorError(f"{source}: the layout of this policy could not be read") from error
+    if len(formatted) > MAX_TEXT:
+        raise PolicyError(f"in canonical layout it would be longer than {MAX_TEXT >> 20} MiB", source=source)
     if parse_message(formatted, source) != message or _comments(tokens(formatted)) != _comments(written):
         raise MonitorError(f"{source}: the policy would not be the same after formatting")
     return formatted

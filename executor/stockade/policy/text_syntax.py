@@ -13,10 +13,12 @@ from google.protobuf.descriptor import EnumDescriptor
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
 from stockade.policy.finding import closest
-from stockade.text import escape
+from stockade.text import CUT_MARK, escape
 
 # Larger texts are no policies that a person could review.
 MAX_TEXT = 1 << 20
+# Characters that an error shows of what was written.
+_SHOWN = 200
 
 _NO_FIELD = re.compile(r'Message type "(?P<type>[^"]+)" has no field named "(?P<name>.*)"', re.DOTALL)
 _NO_VALUE = re.compile(r'Enum type "(?P<type>[^"]+)" has no value named (?P<name>\S+?)\.?$')
@@ -112,13 +114,20 @@ def _explain(message: str) -> tuple[str, str | None]:
     if match := _NO_FIELD.search(message):
         known = [field.name for field in pool.FindMessageTypeByName(match["type"]).fields]
         where = match["type"].rpartition(".")[2]
-        return f'unknown field "{escape(match["name"])}" in {where}', closest(match["name"], known)
+        return f'unknown field "{_short(match["name"])}" in {where}', closest(match["name"], known)
     if match := _NO_VALUE.search(message):
         values: EnumDescriptor = pool.FindEnumTypeByName(match["type"])
         known = [value.name for value in values.values if not value.name.endswith("_UNSPECIFIED")]
-        return f"unknown value {escape(match['name'])}: it is one of {', '.join(known)}", closest(match["name"], known)
+        return f"unknown value {_short(match['name'])}: it is one of {', '.join(known)}", closest(match["name"], known)
     if match := _TWICE.search(message):
         return f'field "{match["name"]}" is given twice', None
     if match := _BOTH.search(message):
         return f'"{match["name"]}" and "{match["other"]}" exclude each other', None
-    return escape(message).removesuffix("."), None
+    if "unicodeescape" in message:
+        return "a string holds an escape that is not complete", None
+    return _short(message).removesuffix("."), None
+
+
+def _short(text: str) -> str:
+    """Escape what somebody wrote, and cut it where nobody would read on."""
+    return escape(text[:_SHOWN]) + CUT_MARK * (len(text) > _SHOWN)

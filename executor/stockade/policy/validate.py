@@ -22,6 +22,7 @@ from stockade.policy.resolve import resolve
 from stockade.policy.resolve_condition import resolve_condition
 from stockade.policy.resolve_rule import action_of
 from stockade.policy.validate_files import filesystem_findings, network_findings, options_findings
+from stockade.policy.validate_sizes import size_findings
 
 SCHEMA_VERSION = 1
 MAX_NAME = 100
@@ -42,6 +43,10 @@ def findings(message: policy_pb2.Policy) -> Iterator[Finding]:
             yield Finding((field, 0), reason)
     if len(message.name) > MAX_NAME or not message.name.isprintable():
         yield Finding(("name", 0), f"the name must be printable and at most {MAX_NAME} characters long")
+    sizes = list(size_findings(message))
+    yield from sizes
+    if sizes:
+        return
     yield from beneath(("syscalls", 0), reopened_findings(message.syscalls.danger_reopened))
     for index, rule in enumerate(message.syscalls.rules):
         found = rule_findings(rule, message.syscalls.danger_reopened)

@@ -68,6 +68,10 @@ class _Declaration:
         return self.part.place(("variables", self.index))
 
 
+# PATH_MAX of the kernel.
+_LONGEST = 4096
+
+
 @dataclass(slots=True)
 class Values:
     """The values of the variables of one policy. `from_outside` are those of HOME and PWD, as far as they were used."""
@@ -251,16 +255,26 @@ def _undeclared_text(name: str) -> str:
 
 
 def _replace(written: str, value: Callable[[str], str]) -> str:
-    """Put values in the place of variables. Raises PolicyError for a dollar sign that begins none."""
+    """Put values in the place of variables.
+
+    Raises PolicyError for a dollar sign that begins none, and for what is longer than a path can be.
+    """
+    size = len(written)
 
     def one(match: re.Match[str]) -> str:
+        nonlocal size
         if match["dollar"]:
             return "$"
         name = match["braced"] if match["braced"] is not None else match["bare"]
         if not name:
             shown = quote(written[match.start() : match.start() + 20])
             raise PolicyError(f"the dollar sign at {shown} begins no variable: {_RULE}")
-        return value(name)
+        found = value(name)
+        size += len(found) - len(match.group())
+        # The values that follow could only be shorter than their names by what is left of the text.
+        if size > len(written) + _LONGEST:
+            raise PolicyError(f"{quote(written)} is longer than a path can be, with the values of its variables")
+        return found
 
     return _DOLLAR.sub(one, written)
 

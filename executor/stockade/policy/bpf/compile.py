@@ -13,7 +13,7 @@ from stockade.errors import PolicyError
 from stockade.kernel.architectures import X32_BIT, X86_64
 from stockade.kernel.seccomp_constants import BPF_MAXINSNS, FREE_EXEC_COOKIE
 from stockade.policy.bpf.emit import emit
-from stockade.policy.bpf.graph import Graph, Node
+from stockade.policy.bpf.graph import Graph, GraphTooLargeError, Node
 from stockade.policy.bpf.instructions import ARCH_WORD, JEQ, JGE, JSET, NR_WORD, Instruction, encode
 from stockade.policy.raw_filters import ALLOW, tightened
 from stockade.policy.rules import Action, Kind, Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
@@ -40,9 +40,15 @@ def compile(resolved: ResolvedPolicy) -> bytes:
 
 def compile_instructions(resolved: ResolvedPolicy) -> list[Instruction]:
     """Like `compile`, before packing."""
-    graph = Graph()
+    graph = Graph(BPF_MAXINSNS)
     foreign = graph.leaf(FOREIGN_VALUE)
-    root = _dispatch(graph, _intervals(graph, resolved))
+    try:
+        root = _dispatch(graph, _intervals(graph, resolved))
+    except GraphTooLargeError:
+        raise PolicyError(
+            f"the filter would have too many instructions and the kernel takes at most {BPF_MAXINSNS}: a raw filter is "
+            "copied for each answer of those before it, and for calls whose rules differ. Use fewer and shorter ones"
+        ) from None
     if resolved.architecture is X86_64:
         root = graph.test(NR_WORD, JSET, X32_BIT, foreign, root)
     root = graph.test(ARCH_WORD, JEQ, resolved.architecture.audit_token, root, foreign)
@@ -60,7 +66,7 @@ def _intervals(graph: Graph, resolved: ResolvedPolicy) -> list[tuple[int, Node]]
     default = graph.leaf(filter_value(resolved.default, resolved.mode, resolved.hooks))
     unknown = graph.leaf(filter_value(resolved.unknown, resolved.mode, resolved.hooks))
     numbers = {**resolved.by_number, **resolved.raw_by_number}
-    nodes = {number: _filtered(graph, resolved, number) for number in numbers}
+    nodes = {number: _filtered(graph, resolved, number, {}) for number in numbers}
     free_exec = resolved.architecture.number(FREE_EXEC_CALL)
     nodes[free_exec] = graph.condition(_FREE_EXEC, graph.leaf(FREE_EXEC_VALUE), nodes.get(free_exec, default))
     starts: dict[int, Node] = {0: default, resolved.highest + 1: unknown}
@@ -75,19 +81,30 @@ def _intervals(graph: Graph, resolved: ResolvedPolicy) -> list[tuple[int, Node]]
     return intervals
 
 
-def _filtered(graph: Graph, resolved: ResolvedPolicy, number: int, raw: Action = ALLOW, tried: int = 0) -> Node:
+def _filtered(
+    graph: Graph,
+    resolved: ResolvedPolicy,
+    number: int,
+    known: dict[tuple[Action, int], Node],
+    raw: Action = ALLOW,
+    tried: int = 0,
+) -> Node:
     """Give the node that decides one call: its raw filters from the one with index `tried` on, then its rules.
 
     `raw` is what the filters before have said. Each of their answers leads to a copy of the rest, in which it holds
-    where the rest says less.
+    where the rest says less. `known` holds the copies that there are.
     """
     filters = resolved.raw_by_number.get(number, ())
     if raw.kind is Kind.KILL:
         return graph.leaf(filter_value(raw, resolved.mode, resolved.hooks))
     if tried == len(filters):
         return _call(graph, resolved, resolved.by_number.get(number, ()), raw)
-    exits = [_filtered(graph, resolved, number, tightened(raw, action), tried + 1) for action in filters[tried].actions]
-    return graph.block(filters[tried].instructions, exits)
+    found = known.get((raw, tried))
+    if found is None:
+        actions = [tightened(raw, action) for action in filters[tried].actions]
+        exits = [_filtered(graph, resolved, number, known, action, tried + 1) for action in actions]
+        found = known[raw, tried] = graph.block(filters[tried].instructions, exits)
+    return found
 
 
 def _call(graph: Graph, resolved: ResolvedPolicy, rules: Sequence[ResolvedRule], raw: Action) -> Node:

@@ -47,10 +47,18 @@ class Block:
 Node: TypeAlias = Leaf | Test | Block
 
 
-class Graph:
-    """Makes nodes, each different one once. Nodes of two graphs may not be mixed."""
+class GraphTooLargeError(Exception):
+    """The blocks of a graph have more instructions than its program may have."""
 
-    def __init__(self) -> None:
+
+class Graph:
+    """Makes nodes, each different one once. Nodes of two graphs may not be mixed.
+
+    When its blocks have more than `most` instructions, it raises GraphTooLargeError.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most, self._in_blocks = most, 0
         self._leaves: dict[int, Leaf] = {}
         self._tests: dict[tuple[int, int, int, int, int, int], Test] = {}
         self._blocks: dict[tuple[object, ...], Block] = {}
@@ -78,7 +86,13 @@ class Graph:
     def block(self, instructions: tuple[Instruction, ...], exits: Sequence[Node]) -> Node:
         """Give the node that runs `instructions` and goes on at the exit whose index they return."""
         key = (instructions, *map(id, exits))
-        return self._blocks.setdefault(key, Block(instructions, tuple(exits)))
+        found = self._blocks.get(key)
+        if found is None:
+            found = self._blocks[key] = Block(instructions, tuple(exits))
+            self._in_blocks += len(instructions)
+            if self._most is not None and self._in_blocks > self._most:
+                raise GraphTooLargeError
+        return found
 
     def conditions(self, conditions: Sequence[ResolvedCondition], yes: Node, no: Node) -> Node:
         """Give the node that goes on to `yes` when all conditions hold, and to `no` otherwise."""
