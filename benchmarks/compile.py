@@ -21,8 +21,10 @@ import pyseccomp
 from measure import Times, in_turn, judge, table
 
 from stockade.kernel.architectures import native
-from stockade.policy import cache_directory, compiled, profiles
+from stockade.policy import profiles
 from stockade.policy.bpf.compile import compile as compile_rules
+from stockade.policy.caching import compiled
+from stockade.policy.caching import directory as cache_directory
 from stockade.policy.policy import Policy
 from stockade.policy.rules import KILL, Action, Kind, Op, Origin, ResolvedCondition, ResolvedPolicy, ResolvedRule
 from stockade.policy.selfcheck import check_program

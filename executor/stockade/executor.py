@@ -27,10 +27,10 @@ from stockade.monitor import tracer
 from stockade.monitor.hooks import Hook
 from stockade.monitor.outcome import Cause, Outcome, SetupFailure, Status
 from stockade.monitor.supervision import Job, Supervision
-from stockade.policy.cache_guard import check_writable_mounts
-from stockade.policy.filesystem import Plan, plan
+from stockade.policy.box.filesystem import Plan, plan
+from stockade.policy.box.sources import check_sources
+from stockade.policy.caching.guard import check_writable_mounts
 from stockade.policy.policy import Policy
-from stockade.policy.sources import check_sources
 from stockade.policy.unsupported import unsupported_features
 from stockade.process import Process, TextMode
 from stockade.request import check_mode, compiled_program, fork_request, make_launch, reachable_rlimits

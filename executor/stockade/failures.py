@@ -6,7 +6,7 @@ from stockade.errors import SandboxError, SetupError, UnsupportedError
 from stockade.host.diagnose import explain_exec_failure
 from stockade.host.remedies import reason, remedy
 from stockade.monitor.outcome import SetupFailure
-from stockade.policy.filesystem import Plan
+from stockade.policy.box.filesystem import Plan
 
 _EXEC_STEPS = ("exec", "find_program")
 

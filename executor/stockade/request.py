@@ -12,7 +12,7 @@ from stockade._proto.lean import CompiledProgram, Launch, ResourceLimit
 from stockade.errors import PolicyError, UnsupportedError
 from stockade.kernel.architectures import native
 from stockade.limits import DEFAULT_OPEN_FILES, Limits
-from stockade.policy.filesystem import Plan
+from stockade.policy.box.filesystem import Plan
 from stockade.policy.policy import Policy
 from stockade.sandboxee.launch import program_digest
 

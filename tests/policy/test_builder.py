@@ -13,8 +13,8 @@ import pytest
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
 from stockade.policy.builder import PolicyBuilder, arg
-from stockade.policy.builder_groups import GroupMethods
-from stockade.policy.builder_syscalls import method_name
+from stockade.policy.building.groups import GroupMethods
+from stockade.policy.building.syscalls import method_name
 from stockade.policy.groups import GROUPS
 from stockade.policy.policy import Policy
 from stockade.policy.rules import Kind

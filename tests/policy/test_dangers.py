@@ -15,7 +15,7 @@ from stockade.policy.builder import PolicyBuilder, arg
 from stockade.policy.groups import GROUPS
 from stockade.policy.policy import Policy
 from stockade.policy.refused import DANGERS
-from stockade.policy.text_format import is_repeated
+from stockade.policy.text.format import is_repeated
 
 RX, RWX = "PROT_READ|PROT_EXEC", "PROT_READ|PROT_WRITE|PROT_EXEC"
 PRIVATE = "MAP_PRIVATE|MAP_ANONYMOUS"

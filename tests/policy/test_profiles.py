@@ -12,8 +12,8 @@ from policy.profile_cases import LADDER, NOBODY, PRESETS, ROWS, permitted_by
 from stockade.kernel.architectures import ARCHITECTURES, Architecture
 from stockade.limits import Limits
 from stockade.policy import profiles
-from stockade.policy.diff import diff
 from stockade.policy.evaluate import DecidedBy, Verdict, evaluate
+from stockade.policy.meaning.diff import diff
 from stockade.policy.policy import Policy
 from stockade.policy.rules import ResolvedPolicy
 from stockade.policy.selfcheck import Case, cases

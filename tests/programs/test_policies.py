@@ -14,7 +14,7 @@ from stockade.cli.review import Review
 from stockade.cli.review_dangers import dangers_in
 from stockade.kernel.architectures import ARCHITECTURES
 from stockade.policy.places import Places
-from stockade.policy.text_source import format_source
+from stockade.policy.text.source import format_source
 from support.programs import POLICIES
 
 MACHINES = ("x86_64", "aarch64")

@@ -15,7 +15,7 @@ from stockade.errors import PolicyError
 
 if TYPE_CHECKING:
     from stockade._proto import report_pb2
-    from stockade.policy.explain import CallCase, CallExplanation, Explanation
+    from stockade.policy.meaning.explain import CallCase, CallExplanation, Explanation
     from stockade.policy.policy import Policy
 
 COMMAND = "stockade explain"
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         policy.resolve(architecture)
         if len(words) > 1:
             return _call(policy, words[1], words[2:], architecture, as_json=options.json)
-        from stockade.policy.explain import explain
+        from stockade.policy.meaning.explain import explain
 
         found = explain(policy, architecture)
         print_answer(_json(_policy_data(found)) if options.json else found.to_text(width(1)))
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _call(policy: Policy, name: str, arguments: Sequence[str], architecture: str, *, as_json: bool) -> int:
-    from stockade.policy.explain import explain_call
+    from stockade.policy.meaning.explain import explain_call
 
     try:
         found = explain_call(policy, _syscall(name), _open(name, arguments, architecture), architecture)

@@ -59,8 +59,8 @@ class PolicyArgument:
 
     def text(self) -> str:
         """Return the text as it was written; of standard input, the same each time. Raises as `load` does."""
-        from stockade.policy.text_file import read_file
-        from stockade.policy.text_syntax import decode
+        from stockade.policy.text.file import read_file
+        from stockade.policy.text.syntax import decode
 
         if self._text is None:
             if self.path is None:
@@ -75,10 +75,10 @@ class PolicyArgument:
 
     def variables(self) -> set[str]:
         """Return the names of the variables that the policy uses. Raises PolicyError for what cannot be read."""
-        from stockade.policy.combine import order
-        from stockade.policy.include import Reader, TextPart
-        from stockade.policy.surroundings import BUILT_IN
-        from stockade.policy.variables import path_fields
+        from stockade.policy.text.combine import order
+        from stockade.policy.text.include import Reader, TextPart
+        from stockade.policy.text.surroundings import BUILT_IN
+        from stockade.policy.text.variables import path_fields
 
         root = Reader().text(self.text(), self.source) if self.path is None else Reader().file(self.path)
         parts = [part for part in order(root) if isinstance(part, TextPart)]
@@ -193,7 +193,7 @@ def _path(word: str, quiet: bool) -> str:
 
 
 def _read_stdin() -> bytes:
-    from stockade.policy.text_syntax import MAX_TEXT
+    from stockade.policy.text.syntax import MAX_TEXT
 
     try:
         with open(0, "rb", closefd=False) as file:

@@ -109,7 +109,7 @@ def _findings(
 
 
 def _layout(argument: PolicyArgument) -> Iterator[Finding]:
-    from stockade.policy.text_source import format_source
+    from stockade.policy.text.source import format_source
 
     text = argument.text()
     try:

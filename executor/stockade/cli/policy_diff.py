@@ -13,8 +13,8 @@ from stockade.cli.usage import exactly
 from stockade.cli.words import Parser
 
 if TYPE_CHECKING:
-    from stockade.policy.diff import Change, PolicyDiff
     from stockade.policy.evaluate import Verdict
+    from stockade.policy.meaning.diff import Change, PolicyDiff
 
 COMMAND = "stockade policy diff"
 DESCRIPTION = """\
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     architecture = architecture_of(options.arch, COMMAND)
 
     def compare() -> int:
-        from stockade.policy.diff import diff
+        from stockade.policy.meaning.diff import diff
 
         old, new = load_both(words, variables, COMMAND)
         found = diff(old, new, architecture)

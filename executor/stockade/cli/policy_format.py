@@ -78,8 +78,8 @@ def _format(files: Sequence[str], options: argparse.Namespace) -> int:
 
 def _file(name: str, options: argparse.Namespace) -> int:
     from stockade.cli.files import KnownFile
-    from stockade.policy.text_source import format_source
-    from stockade.policy.text_syntax import MAX_TEXT, decode
+    from stockade.policy.text.source import format_source
+    from stockade.policy.text.syntax import MAX_TEXT, decode
 
     file = KnownFile(name, MAX_TEXT)
     text = decode(file.data, name)
@@ -93,7 +93,7 @@ def _file(name: str, options: argparse.Namespace) -> int:
 
 
 def _stdin(options: argparse.Namespace) -> int:
-    from stockade.policy.text_source import format_source
+    from stockade.policy.text.source import format_source
 
     text = PolicyArgument(STDIN).text()
     formatted = format_source(text, STDIN_SOURCE)

@@ -12,7 +12,7 @@ from stockade.cli.usage import UsageError, did_you_mean
 from stockade.cli.words import Parser
 
 if TYPE_CHECKING:
-    from stockade.policy.group_table import Group, Row
+    from stockade.policy.group_rows.table import Group, Row
 
 COMMAND = "stockade policy groups"
 DESCRIPTION = """\
@@ -111,8 +111,8 @@ def _as_data(group: Group) -> dict[str, object]:
 def _spelling(group: Group) -> tuple[str, str]:
     """Return how a group is written in a text policy, and as a call of the builder."""
     from stockade._proto import policy_pb2
-    from stockade.policy.builder_syscalls import method_name
-    from stockade.policy.text_format import format_inline
+    from stockade.policy.building.syscalls import method_name
+    from stockade.policy.text.format import format_inline
 
     arguments = [] if group.parameter is None else [group.parameter.example]
     text = f"groups {{ {format_inline(policy_pb2.Group(name=group.name, argument=arguments))} }}"
@@ -142,6 +142,6 @@ def _rows_by_owner(group: Group) -> list[tuple[str, list[Row]]]:
 
 
 def _row_text(row: Row) -> str:
-    from stockade.policy.text_format import format_inline
+    from stockade.policy.text.format import format_inline
 
     return f"rules {{ {format_inline(row.rule())} }}"

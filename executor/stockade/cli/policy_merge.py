@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError(COMMAND, "--force is for --output FILE")
 
     def merge() -> int:
-        from stockade.policy.merge import merge
+        from stockade.policy.meaning.merge import merge
         from stockade.wrap import printable
 
         merged = merge(*load_both(words, variables, COMMAND))

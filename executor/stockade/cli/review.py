@@ -10,12 +10,12 @@ from stockade.cli.review_risk import rule_risks
 from stockade.errors import MonitorError, PolicyError, SandboxError, UnsupportedError
 from stockade.limits import Limits
 from stockade.policy.bpf.compile import compile as compile_rules
+from stockade.policy.meaning.space import unreachable
 from stockade.policy.policy import Policy
 from stockade.policy.resolve import resolve
 from stockade.policy.rules import MODES, ResolvedPolicy
 from stockade.policy.second_opinion import compare
 from stockade.policy.selfcheck import check_program
-from stockade.policy.space import unreachable
 from stockade.policy.unsupported import unsupported_features
 from stockade.policy.validate import architectures_of
 

@@ -12,7 +12,7 @@ from stockade.policy.finding import FieldPath, path_text
 from stockade.policy.groups import GROUPS
 from stockade.policy.places import Places
 from stockade.policy.refused import DANGERS
-from stockade.policy.text_format import is_repeated
+from stockade.policy.text.format import is_repeated
 
 _PREFIX = "danger_"
 # What switches and values mean; a test names each of the schema.

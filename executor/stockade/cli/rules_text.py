@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from stockade.policy.meaning.words import action_words, conditions_words
 from stockade.policy.policy import Policy
 from stockade.policy.rules import ResolvedPolicy, ResolvedRule
-from stockade.policy.words import action_words, conditions_words
 from stockade.wrap import INDENT, paragraph, wrap
 
 

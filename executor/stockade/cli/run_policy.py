@@ -12,8 +12,8 @@ from stockade.cli.program import DEFAULT_PATH, find_program
 from stockade.cli.run_options import DEFAULT_PROFILE, MountOption, RunOptions
 from stockade.errors import PolicyError, SetupError
 from stockade.host.inside import Inside
-from stockade.policy.libraries import libraries_for_binary
-from stockade.policy.paths import is_beneath, path_problem
+from stockade.policy.box.libraries import libraries_for_binary
+from stockade.policy.box.paths import is_beneath, path_problem
 from stockade.policy.policy import Policy
 from stockade.policy.validate_files import describe, mount_findings
 

@@ -21,13 +21,13 @@ from typing import Self
 
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
-from stockade.policy.builder_base import call_text, raise_first
-from stockade.policy.builder_dangers import DangerMethods
-from stockade.policy.builder_files import FileMethods
-from stockade.policy.builder_groups import GroupMethods
-from stockade.policy.builder_include import IncludeMethods
-from stockade.policy.builder_raw import RawMethods
-from stockade.policy.builder_syscalls import SyscallMethods
+from stockade.policy.building.base import call_text, raise_first
+from stockade.policy.building.dangers import DangerMethods
+from stockade.policy.building.files import FileMethods
+from stockade.policy.building.groups import GroupMethods
+from stockade.policy.building.include import IncludeMethods
+from stockade.policy.building.raw import RawMethods
+from stockade.policy.building.syscalls import SyscallMethods
 from stockade.policy.conditions import arg
 from stockade.policy.finding import Finding
 from stockade.policy.policy import Policy

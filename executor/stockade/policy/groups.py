@@ -12,26 +12,19 @@ from types import MappingProxyType
 
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
-from stockade.policy import (
-    group_rows_files,
-    group_rows_memory,
-    group_rows_network,
-    group_rows_process,
-    group_rows_runtimes,
-    group_rows_startup,
-)
 from stockade.policy.finding import closest
-from stockade.policy.group_table import Group, Row
+from stockade.policy.group_rows import files, memory, network, process, runtimes, startup
+from stockade.policy.group_rows.table import Group, Row
 
 __all__ = ["GROUPS", "Group", "check_group", "expand"]
 
 _TABLES = (
-    group_rows_startup.GROUPS,
-    group_rows_files.GROUPS,
-    group_rows_memory.GROUPS,
-    group_rows_process.GROUPS,
-    group_rows_network.GROUPS,
-    group_rows_runtimes.GROUPS,
+    startup.GROUPS,
+    files.GROUPS,
+    memory.GROUPS,
+    process.GROUPS,
+    network.GROUPS,
+    runtimes.GROUPS,
 )
 
 # All groups by name, in the order in which listings show them.

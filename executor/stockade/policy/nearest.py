@@ -7,10 +7,10 @@ from stockade.kernel.architectures import ARCHITECTURES, Architecture
 from stockade.policy.call import Call, verdict_of
 from stockade.policy.evaluate import DecidedBy
 from stockade.policy.families import siblings
+from stockade.policy.meaning.words import wanted
 from stockade.policy.policy import Policy
 from stockade.policy.rules import ResolvedCondition, ResolvedPolicy, ResolvedRule
 from stockade.policy.symbols import argument_name, value_expression
-from stockade.policy.words import wanted
 
 
 def nearest_rule(policy: Policy, call: Call) -> report_pb2.NearestRule:

@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
 from stockade.kernel.architectures import ARCHITECTURES, Architecture, native
-from stockade.policy import cache
-from stockade.policy.compiled import Compiled, compiled, syscall_key
+from stockade.policy.box.paths import canonical_text
+from stockade.policy.caching import cache
+from stockade.policy.caching.compiled import Compiled, compiled, syscall_key
 from stockade.policy.finding import beneath, closest
-from stockade.policy.paths import canonical_text
 from stockade.policy.places import Places
-from stockade.policy.text_origin import DIGEST_SIZE, digest_of
+from stockade.policy.text.origin import DIGEST_SIZE, digest_of
 from stockade.policy.unsupported import unsupported_features
 from stockade.policy.validate_files import filesystem_findings
 
 # What reads, validates, resolves and compiles is imported where it is used: a policy from the disk cache needs none of
 # it, and loading it takes longer than anything else that such a policy needs.
 if TYPE_CHECKING:
-    from stockade.policy.diff import PolicyDiff
     from stockade.policy.evaluate import Verdict
-    from stockade.policy.explain import CallExplanation, Explanation
-    from stockade.policy.merge import Merged
+    from stockade.policy.meaning.diff import PolicyDiff
+    from stockade.policy.meaning.explain import CallExplanation, Explanation
+    from stockade.policy.meaning.merge import Merged
     from stockade.policy.rules import ResolvedPolicy
-    from stockade.policy.text import ParsedText
-    from stockade.policy.variables import Given
+    from stockade.policy.text.reading import ParsedText
+    from stockade.policy.text.variables import Given
 
 __all__ = ["DIGEST_SIZE", "Policy", "ProgramVersion", "unsupported_features"]
 
@@ -51,7 +51,7 @@ class Policy:
 
     def __init__(self, message: policy_pb2.Policy, places: Places | None = None) -> None:
         """Take a copy of `message`; `places` says where its rules were written. Raises as `from_message` does."""
-        from stockade.policy.text import unlocated
+        from stockade.policy.text.reading import unlocated
         from stockade.policy.validate import architectures_of, findings
 
         for finding in findings(message):
@@ -85,7 +85,7 @@ class Policy:
             policy = cls.__new__(cls)
             policy._take(found.message, found.places, on_disk=True)
             return policy
-        from stockade.policy import text
+        from stockade.policy.text import reading as text
 
         parsed = text.read(path, given)
         policy = cls._parsed(parsed)
@@ -98,7 +98,7 @@ class Policy:
 
         It can include ready-made policies and absolute paths. Raises PolicyError with line and column.
         """
-        from stockade.policy import text
+        from stockade.policy.text import reading as text
 
         return cls._parsed(text.parse(policy, source, variables))
 
@@ -158,7 +158,7 @@ class Policy:
 
     def to_text(self) -> str:
         """Give the policy as text protobuf in canonical form, which `from_text` reads back as an equal policy."""
-        from stockade.policy.text import format_policy
+        from stockade.policy.text.reading import format_policy
 
         return format_policy(self._message)
 
@@ -168,7 +168,7 @@ class Policy:
         A file that is there is replaced as a whole, or stays as it is when something fails; it keeps its permissions.
         Raises PolicyError when the file cannot be written.
         """
-        from stockade.policy.text_file import write_file
+        from stockade.policy.text.file import write_file
 
         write_file(os.fspath(path), self.to_text())
 
@@ -198,7 +198,7 @@ class Policy:
         if message.ByteSize() != length:
             raise PolicyError("the mounts have fields that this version does not know: they were made by a newer one")
         for finding in beneath(("filesystem", 0), filesystem_findings(filesystem)):
-            from stockade.policy.text import unlocated
+            from stockade.policy.text.reading import unlocated
 
             raise unlocated(finding)
         policy = Policy.__new__(Policy)
@@ -264,7 +264,7 @@ class Policy:
         Arguments that are missing, None or "_" are left open: then there is a case for each rule that can decide.
         `to_text()` is for people. Raises PolicyError for unknown names and constants, and for surplus arguments.
         """
-        from stockade.policy import explain
+        from stockade.policy.meaning import explain
 
         if syscall is not None:
             return explain.explain_call(self, syscall, args, architecture)
@@ -278,7 +278,7 @@ class Policy:
         Each difference between rules has a call that shows it. `empty`: there is no difference; `to_text()` is for
         people.
         """
-        from stockade.policy.diff import diff
+        from stockade.policy.meaning.diff import diff
 
         return diff(self, other, architecture)
 
@@ -287,7 +287,7 @@ class Policy:
 
         Raises PolicyError, naming both, where there is no such policy: different files at one place, for example.
         """
-        from stockade.policy.merge import merge
+        from stockade.policy.meaning.merge import merge
 
         return merge(self, other)
 

@@ -11,7 +11,7 @@ from stockade._proto import policy_pb2, report_pb2
 from stockade.errors import PolicyError
 from stockade.kernel.architectures import ARCHITECTURES, Architecture
 from stockade.kernel.signatures import signature
-from stockade.policy.builder_syscalls import method_name
+from stockade.policy.building.syscalls import method_name
 from stockade.policy.call import Call, verdict_of
 from stockade.policy.conditions import condition_text, quoted
 from stockade.policy.evaluate import DecidedBy, Verdict, evaluate
@@ -23,7 +23,7 @@ from stockade.policy.resolve import resolve
 from stockade.policy.risk import HIGH, Risk, risk
 from stockade.policy.rules import Kind
 from stockade.policy.symbols import value_expression
-from stockade.policy.text_format import format_inline
+from stockade.policy.text.format import format_inline
 
 __all__ = ["Call", "nearest_rule", "patch", "wider_patch"]
 

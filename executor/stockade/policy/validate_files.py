@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stockade._proto import policy_pb2
+from stockade.policy.box.paths import is_beneath, path_problem, source_problem, target_problem
 from stockade.policy.finding import FieldPath, Finding, beneath
-from stockade.policy.paths import is_beneath, path_problem, source_problem, target_problem
 from stockade.text import quote
 from stockade.units import parse_size
 

@@ -1,0 +1,1 @@
+"""What the root of the box holds: mounts, and the files of the host that programs need."""

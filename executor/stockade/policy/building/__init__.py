@@ -1,0 +1,1 @@
+"""The parts of `PolicyBuilder`, one subject each."""

@@ -1,0 +1,1 @@
+"""Policies and filters that were made before, in memory and on disk."""

@@ -1,0 +1,1 @@
+"""The rows of the group table, one module for each subject."""

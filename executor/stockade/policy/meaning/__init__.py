@@ -1,0 +1,1 @@
+"""What policies mean: exact reasoning about conditions, explanations, differences, unions."""

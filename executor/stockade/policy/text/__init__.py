@@ -1,0 +1,1 @@
+"""Policies as text: reading with includes and variables, writing, formatting."""
