@@ -99,13 +99,13 @@ def executor(profile: str, directory: str) -> Executor:
     message.filesystem.libraries_for_binary.extend(f"/usr/bin/{name}" for name in sorted(programs))
     message.filesystem.python.append(PYTHON)
     bind = policy_pb2.Bind(source=directory, kind=policy_pb2.Bind.DIRECTORY, writable=True)
-    message.filesystem.mounts.add(target="/work", bind=bind)
+    message.filesystem.mounts.add(target="/scratch", bind=bind)
     return Executor(Policy.from_message(message))
 
 
 @pytest.fixture(scope="module")
 def shared(session_directory: Path) -> Iterator[Path]:
-    """The directory that the boxes of this module have as /work."""
+    """The directory that the boxes of this module have as /scratch."""
     directory = session_directory / "base-profiles"
     directory.mkdir()
     directory.chmod(0o777)
@@ -132,7 +132,7 @@ def run(profile: str, place: Path, command: tuple[str, ...]) -> Result:
         (place / "large").write_text("".join(f"{number * 7919 % 20011}\n" for number in range(20000)))
         (place / "larger").write_text("b\na\n" * 140_000 if "larger" in command else "")
     made = executor(profile, str(place.parent))
-    return made.run(command, input=TEXT, text=True, cwd=f"/work/{place.name}")
+    return made.run(command, input=TEXT, text=True, cwd=f"/scratch/{place.name}")
 
 
 def assert_runs(result: Result, row: Row) -> None:
