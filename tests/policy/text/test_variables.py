@@ -40,6 +40,14 @@ def test_values_are_put_into_paths() -> None:
     assert source_of(Policy.from_text(DATA + mount("$DATA"), "p", {"DATA": "/a/$HOME"})) == "/a/$HOME"
 
 
+def test_the_root_makes_no_double_slash() -> None:
+    """HOME is "/" for many users of containers."""
+    written = "schema_version: 1\n" + mount("$HOME/x", "/box${PWD}/y")
+    policy = Policy.from_text(written, "p", {"HOME": "/", "PWD": "/"})
+    assert source_of(policy) == "/x"
+    assert policy.message.filesystem.mounts[0].target == "/box/y"
+
+
 PATH_FIELDS = {
     "target": 'mounts { target: "$P" tmpfs {} }',
     "bind": 'mounts { target: "/a" bind { source: "$P" kind: FILE } }',

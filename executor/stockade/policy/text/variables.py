@@ -270,6 +270,8 @@ def _replace(written: str, value: Callable[[str], str]) -> str:
             shown = quote(written[match.start() : match.start() + 20])
             raise PolicyError(f"the dollar sign at {shown} begins no variable: {_RULE}")
         found = value(name)
+        if found == "/" and written.startswith("/", match.end()):
+            found = ""  # $HOME/x is /x where HOME is the root, as it is in many containers
         size += len(found) - len(match.group())
         # The values that follow could only be shorter than their names by what is left of the text.
         if size > len(written) + _LONGEST:
