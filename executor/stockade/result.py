@@ -131,8 +131,11 @@ class Result(subprocess.CompletedProcess[Any]):
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Every isolation mechanism and its state, as the kernel said before the program's first instruction."""
-        resolved = self._facts.policy.resolve(mode=self.mode)
-        dangers = sorted(resolved.reopened) + (["default deny"] if resolved.default.kind.permits else [])
+        policy = self._facts.policy
+        # From the compiled form, which the run has made: resolving the rules would be work that nobody else needs.
+        dangers = sorted(policy.compiled(mode=self.mode).reopened)
+        if policy.message.syscalls.default_action.danger_allow_all:
+            dangers.append("default deny")
         return tuple(layers_of(self._facts, dangers))
 
     @property

@@ -236,6 +236,19 @@ def test_two_hooks_for_one_call_are_refused_with_both_places() -> None:
         builder.build()
 
 
+@pytest.mark.parametrize(
+    ("syscall", "architecture", "line"), [("dupp", "x86_64", 4), ("dup", "x86-64", 5), ("dup", "x86_64", 6)]
+)
+def test_an_error_is_blamed_on_the_field_that_is_wrong(syscall: str, architecture: str, line: int) -> None:
+    text = (
+        f'schema_version: 1\nsyscalls {{\n  raw_filters {{\n    syscall: "{syscall}"\n'
+        f'    architecture: "{architecture}"\n    assembly: "ret maybe"\n  }}\n}}\n'
+    )
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_text(text, "raw.textproto")
+    assert caught.value.line == line
+
+
 def test_text_errors_carry_the_line_of_the_policy() -> None:
     text = 'schema_version: 1\nsyscalls {\n  raw_filters {\n    syscall: "dup"\n    assembly: "ret maybe"\n  }\n}\n'
     with pytest.raises(PolicyError) as caught:

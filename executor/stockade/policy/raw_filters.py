@@ -78,7 +78,7 @@ def resolve_raw(message: policy_pb2.RawFilter, architecture: Architecture, place
         written_for = _written_for(message, architecture)
         program = _program(message, written_for)
     except PolicyError as error:
-        raise located(error, place) from None
+        raise located(error, place, error.syscall) from None
     if not numbers:
         return None
     if written_for is not architecture:
@@ -114,8 +114,8 @@ def check_hooks(filters: Iterable[RawFilter], rules: Sequence[ResolvedRule], def
         if rule.action.kind is Kind.TRACE:
             asked.setdefault(rule.number, {})[rule.action.hook] = rule.origin.place
     for raw in filters:
-        for action in raw.actions if any(action.kind is Kind.TRACE for action in raw.actions) else ():
-            for number in sorted(raw.numbers) if action.kind is Kind.TRACE else ():
+        for action in (action for action in raw.actions if action.kind is Kind.TRACE):
+            for number in sorted(raw.numbers):
                 known = asked.setdefault(number, {default.hook: "the default action"} if default.hook else {})
                 other = next((hook for hook in known if hook != action.hook), None)
                 if other is not None:

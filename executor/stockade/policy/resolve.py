@@ -15,10 +15,11 @@ from stockade._proto import policy_pb2
 from stockade.errors import PolicyError, UnsupportedError
 from stockade.kernel.architectures import AARCH64, X86_64, Architecture
 from stockade.policy import groups, refused
+from stockade.policy.finding import closest
 from stockade.policy.meaning.space import unreachable
 from stockade.policy.places import Places
 from stockade.policy.raw_filters import RawFilter, check_count, check_hooks, resolve_raw
-from stockade.policy.resolve_rule import Line, action_of, closest, located, resolve_rule, split_place
+from stockade.policy.resolve_rule import Line, action_of, located, resolve_rule, split_place
 from stockade.policy.rules import KILL, MODES, Action, Kind, ResolvedPolicy, ResolvedRule, covers
 from stockade.policy.verdicts import MAX_HOOKS
 

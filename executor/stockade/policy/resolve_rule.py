@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stockade._proto import policy_pb2
 from stockade.errors import PolicyError
 from stockade.kernel.architectures import ARCHITECTURES, Architecture
 from stockade.kernel.seccomp_constants import MAX_ERRNO
+from stockade.policy.finding import closest
 from stockade.policy.resolve_condition import check_together, resolve_condition
 from stockade.policy.rule_text import rule_text
 from stockade.policy.rules import Action, Kind, Origin, ResolvedRule
@@ -104,12 +104,6 @@ def _error_number(text: str) -> int:
             f"unknown error number {text!r}: write a name or a number from 0 to {MAX_ERRNO}", suggestion=close
         )
     return int(_ERRNO_NAMES[text])
-
-
-def closest(name: str, known: Sequence[str]) -> str | None:
-    """Give the known name that is nearest to `name`, for "did you mean"; None when none is near."""
-    found = difflib.get_close_matches(name, known, n=1)
-    return found[0] if found else None
 
 
 def split_place(place: str) -> tuple[str, int | None]:

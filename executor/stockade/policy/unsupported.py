@@ -27,8 +27,6 @@ class _Feature:
 
 
 _FEATURES = (
-    _Feature("include", "rules from other policies", lambda policy: policy.include),
-    _Feature("variables", "names that stand for paths", lambda policy: policy.variables),
     _Feature("syscalls.phases", "narrower rules after start-up", lambda policy: policy.syscalls.phases),
     _Feature("filesystem.writable_root", "a writable root", lambda policy: policy.filesystem.writable_root),
     _Feature("filesystem.root", "a host directory as root", lambda policy: policy.filesystem.HasField("root")),

@@ -75,11 +75,18 @@ def raw_findings(raw: policy_pb2.RawFilter) -> Iterator[Finding]:
     """Give the first problem of one raw filter."""
     try:
         for architecture in (X86_64, AARCH64):
-            if not raw.architecture or raw.architecture == architecture.name or architecture is X86_64:
-                resolve_raw(raw, architecture, "")
+            resolve_raw(raw, architecture, "")
     except PolicyError as error:
-        field = ("assembly", 0) if raw.assembly else ()
-        yield Finding(field, error.message, error.suggestion, error.syscall)
+        yield Finding(_raw_field(raw, error), error.message, error.suggestion, error.syscall)
+
+
+def _raw_field(raw: policy_pb2.RawFilter, error: PolicyError) -> FieldPath:
+    """Give the field of a raw filter that an error is about; none when it is about the filter as a whole."""
+    if error.syscall is not None and error.syscall in raw.syscall:
+        return ("syscall", list(raw.syscall).index(error.syscall))
+    if raw.architecture and raw.architecture not in (X86_64.name, AARCH64.name):
+        return ("architecture", 0)
+    return ("assembly", 0) if raw.assembly and not raw.program else ()
 
 
 def rule_findings(rule: policy_pb2.Rule, reopened: Sequence[str] = ()) -> Iterator[Finding]:
