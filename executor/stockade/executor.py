@@ -25,8 +25,10 @@ from stockade.kernel.architectures import X86_64, native
 from stockade.limits import Limits
 from stockade.monitor import tracer
 from stockade.monitor.hooks import Hook
+from stockade.monitor.job import Job
+from stockade.monitor.notify import Notify
 from stockade.monitor.outcome import Cause, Outcome, SetupFailure, Status
-from stockade.monitor.supervision import Job, Supervision
+from stockade.monitor.supervision import Supervision
 from stockade.policy.box.filesystem import Plan, plan
 from stockade.policy.box.sources import check_sources
 from stockade.policy.caching.guard import check_writable_mounts
@@ -41,7 +43,9 @@ if TYPE_CHECKING:
     from _typeshed import StrOrBytesPath
 
 MODES = ("enforce", "refuse")
+MONITORS = ("ptrace",)
 DEFAULT_HOOK_TIMEOUT = 10.0
+DEFAULT_RECORDER_SIZE = 32
 # Filters that the sandboxee installs: the compiled policy.
 FILTERS = 1
 
@@ -67,8 +71,12 @@ class Executor:
         *,
         limits: Limits | None = None,
         hooks: Mapping[str, Hook] | None = None,
+        notify: Notify | None = None,
         mode: str = "enforce",
+        monitor: str = "ptrace",
         hook_timeout: float = DEFAULT_HOOK_TIMEOUT,
+        flight_recorder: int = DEFAULT_RECORDER_SIZE,
+        trace_summary: bool = False,
     ) -> None:
         if not isinstance(policy, Policy):
             raise TypeError(f"a Policy is needed, not {type(policy).__name__}; call build() on a PolicyBuilder")
@@ -81,7 +89,10 @@ class Executor:
             raise UnsupportedError("monitor", f"the ptrace monitor of this version does not know {native().name}")
         if not 0 < hook_timeout < math.inf:
             raise PolicyError(f"hook_timeout must be more than 0 seconds and finite, not {hook_timeout!r}")
-        self.policy, self.mode, self.hook_timeout = policy, mode, hook_timeout
+        if monitor not in MONITORS:
+            raise PolicyError(f"monitor {monitor!r} is none of {', '.join(MONITORS)}")
+        self.policy, self.mode, self.monitor, self.hook_timeout = policy, mode, monitor, hook_timeout
+        self._notify, self._recorder_size, self._trace_summary = notify, flight_recorder, trace_summary
         self.limits = Limits.from_policy(message.limits).tightened_by(limits or Limits())
         self.limits.check_enforceable()
         compiled = policy.compiled(native(), mode)
@@ -215,14 +226,19 @@ class Executor:
         job = Job(
             channel=channel,
             mode=self.mode,
+            monitor=self.monitor,
             hook_names=self._hook_names,
             hooks=self._hooks,
+            notify=self._notify,
             rlimits=rlimits,
             filters=FILTERS,
             shared_network=shared_network,
             host_network=self._host_network,
             announce_start=announce,
+            deferred=False,
             asked_at=asked_at,
+            recorder_size=self._recorder_size,
+            trace_summary=self._trace_summary,
             judge=self._judge,
         )
         supervision = Supervision(job)
@@ -327,11 +343,12 @@ def _text_mode(text: bool | None, encoding: str | None, errors: str | None) -> T
     return TextMode(encoding, errors) if text or encoding or errors else None
 
 
-def _judge_of(policy: Policy, mode: str) -> Callable[[int, Sequence[int]], int | None]:
+def _judge_of(policy: Policy, mode: str) -> Callable[[int, int, Sequence[int]], int | None]:
     """What the policy itself says that its filter tells the monitor about a call."""
     from stockade.policy.expected import trace_data  # loads the evaluator, which most runs do not need
 
-    return functools.partial(trace_data, policy.resolve(native(), mode))
+    resolved = policy.resolve(native(), mode)
+    return lambda token, number, registers: trace_data(resolved, number, registers)
 
 
 def _checked_hooks(wanted: Sequence[str], hooks: Mapping[str, Hook]) -> Mapping[str, Hook]:

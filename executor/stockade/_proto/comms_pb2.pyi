@@ -85,23 +85,49 @@ class MountOperation(_message.Message):
     def __init__(self, kind: _Optional[_Union[MountOperation.Kind, str]] = ..., target: _Optional[str] = ..., source: _Optional[str] = ..., writable: bool = ..., executable: bool = ..., if_exists: bool = ..., size: _Optional[int] = ..., inodes: _Optional[int] = ..., mode: _Optional[int] = ..., full: bool = ..., device: bool = ...) -> None: ...
 
 class BoxOptions(_message.Message):
-    __slots__ = ("hostname", "loopback", "domainname", "shared_network")
+    __slots__ = ("hostname", "loopback", "domainname", "shared_network", "reports_end")
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     LOOPBACK_FIELD_NUMBER: _ClassVar[int]
     DOMAINNAME_FIELD_NUMBER: _ClassVar[int]
     SHARED_NETWORK_FIELD_NUMBER: _ClassVar[int]
+    REPORTS_END_FIELD_NUMBER: _ClassVar[int]
     hostname: str
     loopback: bool
     domainname: str
     shared_network: bool
-    def __init__(self, hostname: _Optional[str] = ..., loopback: bool = ..., domainname: _Optional[str] = ..., shared_network: bool = ...) -> None: ...
+    reports_end: bool
+    def __init__(self, hostname: _Optional[str] = ..., loopback: bool = ..., domainname: _Optional[str] = ..., shared_network: bool = ..., reports_end: bool = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class Ended(_message.Message):
+    __slots__ = ("status", "user_time", "system_time", "peak_rss", "minor_faults", "major_faults", "blocks_read", "blocks_written", "voluntary_switches", "involuntary_switches")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    USER_TIME_FIELD_NUMBER: _ClassVar[int]
+    SYSTEM_TIME_FIELD_NUMBER: _ClassVar[int]
+    PEAK_RSS_FIELD_NUMBER: _ClassVar[int]
+    MINOR_FAULTS_FIELD_NUMBER: _ClassVar[int]
+    MAJOR_FAULTS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_READ_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_WRITTEN_FIELD_NUMBER: _ClassVar[int]
+    VOLUNTARY_SWITCHES_FIELD_NUMBER: _ClassVar[int]
+    INVOLUNTARY_SWITCHES_FIELD_NUMBER: _ClassVar[int]
+    status: int
+    user_time: int
+    system_time: int
+    peak_rss: int
+    minor_faults: int
+    major_faults: int
+    blocks_read: int
+    blocks_written: int
+    voluntary_switches: int
+    involuntary_switches: int
+    def __init__(self, status: _Optional[int] = ..., user_time: _Optional[int] = ..., system_time: _Optional[int] = ..., peak_rss: _Optional[int] = ..., minor_faults: _Optional[int] = ..., major_faults: _Optional[int] = ..., blocks_read: _Optional[int] = ..., blocks_written: _Optional[int] = ..., voluntary_switches: _Optional[int] = ..., involuntary_switches: _Optional[int] = ...) -> None: ...
+
 class Launch(_message.Message):
-    __slots__ = ("policy", "policy_digest", "programs", "program", "program_descriptor", "argv", "env", "cwd", "descriptors", "rlimits", "umask", "nice", "danger_speculation", "cpus")
+    __slots__ = ("policy", "policy_digest", "programs", "program", "program_descriptor", "argv", "env", "cwd", "descriptors", "rlimits", "umask", "nice", "danger_speculation", "cpus", "listener_flags", "deferred")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     POLICY_DIGEST_FIELD_NUMBER: _ClassVar[int]
     PROGRAMS_FIELD_NUMBER: _ClassVar[int]
@@ -116,6 +142,8 @@ class Launch(_message.Message):
     NICE_FIELD_NUMBER: _ClassVar[int]
     DANGER_SPECULATION_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
+    LISTENER_FLAGS_FIELD_NUMBER: _ClassVar[int]
+    DEFERRED_FIELD_NUMBER: _ClassVar[int]
     policy: bytes
     policy_digest: bytes
     programs: _containers.RepeatedCompositeFieldContainer[CompiledProgram]
@@ -130,7 +158,9 @@ class Launch(_message.Message):
     nice: int
     danger_speculation: bool
     cpus: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, policy: _Optional[bytes] = ..., policy_digest: _Optional[bytes] = ..., programs: _Optional[_Iterable[_Union[CompiledProgram, _Mapping[str, _Any]]]] = ..., program: _Optional[bytes] = ..., program_descriptor: bool = ..., argv: _Optional[_Iterable[bytes]] = ..., env: _Optional[_Iterable[bytes]] = ..., cwd: _Optional[bytes] = ..., descriptors: _Optional[_Iterable[int]] = ..., rlimits: _Optional[_Iterable[_Union[ResourceLimit, _Mapping[str, _Any]]]] = ..., umask: _Optional[int] = ..., nice: _Optional[int] = ..., danger_speculation: bool = ..., cpus: _Optional[_Iterable[int]] = ...) -> None: ...
+    listener_flags: int
+    deferred: bool
+    def __init__(self, policy: _Optional[bytes] = ..., policy_digest: _Optional[bytes] = ..., programs: _Optional[_Iterable[_Union[CompiledProgram, _Mapping[str, _Any]]]] = ..., program: _Optional[bytes] = ..., program_descriptor: bool = ..., argv: _Optional[_Iterable[bytes]] = ..., env: _Optional[_Iterable[bytes]] = ..., cwd: _Optional[bytes] = ..., descriptors: _Optional[_Iterable[int]] = ..., rlimits: _Optional[_Iterable[_Union[ResourceLimit, _Mapping[str, _Any]]]] = ..., umask: _Optional[int] = ..., nice: _Optional[int] = ..., danger_speculation: bool = ..., cpus: _Optional[_Iterable[int]] = ..., listener_flags: _Optional[int] = ..., deferred: bool = ...) -> None: ...
 
 class ResourceLimit(_message.Message):
     __slots__ = ("resource", "soft", "hard")
@@ -164,6 +194,10 @@ class Go(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class Fork(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class SetupFailure(_message.Message):
     __slots__ = ("step", "errno", "path", "detail")
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -187,9 +221,11 @@ class Reply(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping[str, _Any]]] = ..., ready: _Optional[_Union[Ready, _Mapping[str, _Any]]] = ..., failure: _Optional[_Union[SetupFailure, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("launch", "go")
+    __slots__ = ("launch", "go", "fork")
     LAUNCH_FIELD_NUMBER: _ClassVar[int]
     GO_FIELD_NUMBER: _ClassVar[int]
+    FORK_FIELD_NUMBER: _ClassVar[int]
     launch: Launch
     go: Go
-    def __init__(self, launch: _Optional[_Union[Launch, _Mapping[str, _Any]]] = ..., go: _Optional[_Union[Go, _Mapping[str, _Any]]] = ...) -> None: ...
+    fork: Fork
+    def __init__(self, launch: _Optional[_Union[Launch, _Mapping[str, _Any]]] = ..., go: _Optional[_Union[Go, _Mapping[str, _Any]]] = ..., fork: _Optional[_Union[Fork, _Mapping[str, _Any]]] = ...) -> None: ...

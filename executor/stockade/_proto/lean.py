@@ -101,18 +101,20 @@ class MountOperation(Message):
 class BoxOptions(Message):
     """Namespaces, names and identity of a run."""
 
-    __slots__ = ("hostname", "loopback", "domainname", "shared_network")
+    __slots__ = ("hostname", "loopback", "domainname", "shared_network", "reports_end")
     FIELDS: ClassVar[dict[int, Field]] = {
         1: ("hostname", STRING, False, None),
         2: ("loopback", BOOL, False, None),
         3: ("domainname", STRING, False, None),
         4: ("shared_network", BOOL, False, None),
+        5: ("reports_end", BOOL, False, None),
     }
     if TYPE_CHECKING:
         hostname: str
         loopback: bool
         domainname: str
         shared_network: bool
+        reports_end: bool
 
         def __init__(
             self,
@@ -121,15 +123,71 @@ class BoxOptions(Message):
             loopback: bool = False,
             domainname: str = "",
             shared_network: bool = False,
+            reports_end: bool = False,
         ) -> None: ...
 
 
 class Started(Message):
     """Init → executor, when the box stands and the sandboxee waits; carries two descriptors: pidfd of init, pidfd of
-    the sandboxee."""
+    the sandboxee; with `reports_end` a third: the pipe on which init will say Ended."""
 
     __slots__ = ()
     FIELDS: ClassVar[dict[int, Field]] = {}
+
+
+class Ended(Message):
+    """Init → executor, on its pipe and without a frame: how the sandboxee ended."""
+
+    __slots__ = (
+        "status",
+        "user_time",
+        "system_time",
+        "peak_rss",
+        "minor_faults",
+        "major_faults",
+        "blocks_read",
+        "blocks_written",
+        "voluntary_switches",
+        "involuntary_switches",
+    )
+    FIELDS: ClassVar[dict[int, Field]] = {
+        1: ("status", UINT32, False, None),
+        2: ("user_time", UINT64, False, None),
+        3: ("system_time", UINT64, False, None),
+        4: ("peak_rss", UINT64, False, None),
+        5: ("minor_faults", UINT64, False, None),
+        6: ("major_faults", UINT64, False, None),
+        7: ("blocks_read", UINT64, False, None),
+        8: ("blocks_written", UINT64, False, None),
+        9: ("voluntary_switches", UINT64, False, None),
+        10: ("involuntary_switches", UINT64, False, None),
+    }
+    if TYPE_CHECKING:
+        status: int
+        user_time: int
+        system_time: int
+        peak_rss: int
+        minor_faults: int
+        major_faults: int
+        blocks_read: int
+        blocks_written: int
+        voluntary_switches: int
+        involuntary_switches: int
+
+        def __init__(
+            self,
+            *,
+            status: int = 0,
+            user_time: int = 0,
+            system_time: int = 0,
+            peak_rss: int = 0,
+            minor_faults: int = 0,
+            major_faults: int = 0,
+            blocks_read: int = 0,
+            blocks_written: int = 0,
+            voluntary_switches: int = 0,
+            involuntary_switches: int = 0,
+        ) -> None: ...
 
 
 class ResourceLimit(Message):
@@ -200,6 +258,14 @@ class Ready(Message):
 
 class Go(Message):
     """Executor → sandboxee: install the filter and execute. No fields: all that matters was in Launch."""
+
+    __slots__ = ()
+    FIELDS: ClassVar[dict[int, Field]] = {}
+
+
+class Fork(Message):
+    """Executor → a program that forks a sandboxed copy of itself for each request (client library): fork one.
+    Carries one descriptor: the reply socket of the new run, on which a Launch will follow."""
 
     __slots__ = ()
     FIELDS: ClassVar[dict[int, Field]] = {}
@@ -308,6 +374,8 @@ class Launch(Message):
         "nice",
         "danger_speculation",
         "cpus",
+        "listener_flags",
+        "deferred",
     )
     FIELDS: ClassVar[dict[int, Field]] = {
         1: ("policy", BYTES, False, None),
@@ -324,6 +392,8 @@ class Launch(Message):
         12: ("nice", INT32, False, None),
         13: ("danger_speculation", BOOL, False, None),
         14: ("cpus", UINT32, True, None),
+        15: ("listener_flags", UINT32, False, None),
+        16: ("deferred", BOOL, False, None),
     }
     if TYPE_CHECKING:
         policy: bytes
@@ -340,6 +410,8 @@ class Launch(Message):
         nice: int
         danger_speculation: bool
         cpus: list[int]
+        listener_flags: int
+        deferred: bool
 
         def __init__(
             self,
@@ -358,6 +430,8 @@ class Launch(Message):
             nice: int = 0,
             danger_speculation: bool = False,
             cpus: list[int] = ...,
+            listener_flags: int = 0,
+            deferred: bool = False,
         ) -> None: ...
 
 
@@ -388,19 +462,22 @@ class Reply(Message):
 class Command(Message):
     """The frame of everything that travels on the run's socket towards the sandboxee."""
 
-    __slots__ = ("launch", "go")
+    __slots__ = ("launch", "go", "fork")
     FIELDS: ClassVar[dict[int, Field]] = {
         1: ("launch", MESSAGE, False, Launch),
         2: ("go", MESSAGE, False, Go),
+        3: ("fork", MESSAGE, False, Fork),
     }
-    ONEOFS: ClassVar[tuple[tuple[str, ...], ...]] = (("launch", "go"),)
+    ONEOFS: ClassVar[tuple[tuple[str, ...], ...]] = (("launch", "go", "fork"),)
     if TYPE_CHECKING:
         launch: Launch | None
         go: Go | None
+        fork: Fork | None
 
         def __init__(
             self,
             *,
             launch: Launch | None = None,
             go: Go | None = None,
+            fork: Fork | None = None,
         ) -> None: ...

@@ -28,7 +28,7 @@ STATUS_SETUP_ERROR: Status
 STATUS_INTERNAL_ERROR: Status
 
 class Report(_message.Message):
-    __slots__ = ("schema_version", "status", "reason", "returncode", "argv", "pid", "policy_name", "policy_digest", "mode", "violations", "violations_dropped", "layers", "usage", "limit", "limits", "setup_failure", "logged", "advisory_hooks", "started_at", "version")
+    __slots__ = ("schema_version", "status", "reason", "returncode", "argv", "pid", "policy_name", "policy_digest", "mode", "violations", "violations_dropped", "layers", "usage", "limit", "limits", "setup_failure", "logged", "advisory_hooks", "started_at", "version", "monitor", "user_verdict", "flight_recorder", "flight_recorder_dropped", "trace_summary", "stacks", "abandoned_threads")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,13 @@ class Report(_message.Message):
     ADVISORY_HOOKS_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    MONITOR_FIELD_NUMBER: _ClassVar[int]
+    USER_VERDICT_FIELD_NUMBER: _ClassVar[int]
+    FLIGHT_RECORDER_FIELD_NUMBER: _ClassVar[int]
+    FLIGHT_RECORDER_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    TRACE_SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    STACKS_FIELD_NUMBER: _ClassVar[int]
+    ABANDONED_THREADS_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     status: Status
     reason: Reason
@@ -69,7 +76,87 @@ class Report(_message.Message):
     advisory_hooks: _containers.RepeatedScalarFieldContainer[str]
     started_at: float
     version: str
-    def __init__(self, schema_version: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., reason: _Optional[_Union[Reason, _Mapping[str, _Any]]] = ..., returncode: _Optional[int] = ..., argv: _Optional[_Iterable[str]] = ..., pid: _Optional[int] = ..., policy_name: _Optional[str] = ..., policy_digest: _Optional[str] = ..., mode: _Optional[str] = ..., violations: _Optional[_Iterable[_Union[Violation, _Mapping[str, _Any]]]] = ..., violations_dropped: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping[str, _Any]]]] = ..., usage: _Optional[_Union[Usage, _Mapping[str, _Any]]] = ..., limit: _Optional[_Union[LimitReached, _Mapping[str, _Any]]] = ..., limits: _Optional[_Iterable[_Union[LimitInForce, _Mapping[str, _Any]]]] = ..., setup_failure: _Optional[_Union[SetupFailureReport, _Mapping[str, _Any]]] = ..., logged: _Optional[_Iterable[_Union[LoggedCall, _Mapping[str, _Any]]]] = ..., advisory_hooks: _Optional[_Iterable[str]] = ..., started_at: _Optional[float] = ..., version: _Optional[str] = ...) -> None: ...
+    monitor: str
+    user_verdict: str
+    flight_recorder: _containers.RepeatedCompositeFieldContainer[FlightEvent]
+    flight_recorder_dropped: int
+    trace_summary: TraceSummary
+    stacks: _containers.RepeatedCompositeFieldContainer[ThreadStack]
+    abandoned_threads: int
+    def __init__(self, schema_version: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., reason: _Optional[_Union[Reason, _Mapping[str, _Any]]] = ..., returncode: _Optional[int] = ..., argv: _Optional[_Iterable[str]] = ..., pid: _Optional[int] = ..., policy_name: _Optional[str] = ..., policy_digest: _Optional[str] = ..., mode: _Optional[str] = ..., violations: _Optional[_Iterable[_Union[Violation, _Mapping[str, _Any]]]] = ..., violations_dropped: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping[str, _Any]]]] = ..., usage: _Optional[_Union[Usage, _Mapping[str, _Any]]] = ..., limit: _Optional[_Union[LimitReached, _Mapping[str, _Any]]] = ..., limits: _Optional[_Iterable[_Union[LimitInForce, _Mapping[str, _Any]]]] = ..., setup_failure: _Optional[_Union[SetupFailureReport, _Mapping[str, _Any]]] = ..., logged: _Optional[_Iterable[_Union[LoggedCall, _Mapping[str, _Any]]]] = ..., advisory_hooks: _Optional[_Iterable[str]] = ..., started_at: _Optional[float] = ..., version: _Optional[str] = ..., monitor: _Optional[str] = ..., user_verdict: _Optional[str] = ..., flight_recorder: _Optional[_Iterable[_Union[FlightEvent, _Mapping[str, _Any]]]] = ..., flight_recorder_dropped: _Optional[int] = ..., trace_summary: _Optional[_Union[TraceSummary, _Mapping[str, _Any]]] = ..., stacks: _Optional[_Iterable[_Union[ThreadStack, _Mapping[str, _Any]]]] = ..., abandoned_threads: _Optional[int] = ...) -> None: ...
+
+class FlightEvent(_message.Message):
+    __slots__ = ("at", "tid", "name", "text", "answer")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    TID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    at: int
+    tid: int
+    name: str
+    text: str
+    answer: str
+    def __init__(self, at: _Optional[int] = ..., tid: _Optional[int] = ..., name: _Optional[str] = ..., text: _Optional[str] = ..., answer: _Optional[str] = ...) -> None: ...
+
+class TraceSummary(_message.Message):
+    __slots__ = ("calls", "slowest")
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    SLOWEST_FIELD_NUMBER: _ClassVar[int]
+    calls: _containers.RepeatedCompositeFieldContainer[TracedCall]
+    slowest: _containers.RepeatedCompositeFieldContainer[SlowCall]
+    def __init__(self, calls: _Optional[_Iterable[_Union[TracedCall, _Mapping[str, _Any]]]] = ..., slowest: _Optional[_Iterable[_Union[SlowCall, _Mapping[str, _Any]]]] = ...) -> None: ...
+
+class TracedCall(_message.Message):
+    __slots__ = ("syscall", "count", "errors", "total_time", "longest_time", "decision_time")
+    SYSCALL_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_TIME_FIELD_NUMBER: _ClassVar[int]
+    LONGEST_TIME_FIELD_NUMBER: _ClassVar[int]
+    DECISION_TIME_FIELD_NUMBER: _ClassVar[int]
+    syscall: str
+    count: int
+    errors: int
+    total_time: float
+    longest_time: float
+    decision_time: float
+    def __init__(self, syscall: _Optional[str] = ..., count: _Optional[int] = ..., errors: _Optional[int] = ..., total_time: _Optional[float] = ..., longest_time: _Optional[float] = ..., decision_time: _Optional[float] = ...) -> None: ...
+
+class SlowCall(_message.Message):
+    __slots__ = ("text", "time", "at", "tid")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    TID_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    time: float
+    at: int
+    tid: int
+    def __init__(self, text: _Optional[str] = ..., time: _Optional[float] = ..., at: _Optional[int] = ..., tid: _Optional[int] = ...) -> None: ...
+
+class ThreadStack(_message.Message):
+    __slots__ = ("pid", "tid", "name", "frames", "registers", "missing")
+    class RegistersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    PID_FIELD_NUMBER: _ClassVar[int]
+    TID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    REGISTERS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    tid: int
+    name: str
+    frames: _containers.RepeatedCompositeFieldContainer[Frame]
+    registers: _containers.ScalarMap[str, int]
+    missing: str
+    def __init__(self, pid: _Optional[int] = ..., tid: _Optional[int] = ..., name: _Optional[str] = ..., frames: _Optional[_Iterable[_Union[Frame, _Mapping[str, _Any]]]] = ..., registers: _Optional[_Mapping[str, int]] = ..., missing: _Optional[str] = ...) -> None: ...
 
 class Reason(_message.Message):
     __slots__ = ("exit_code", "signal", "violation", "limit", "step", "internal", "killed_by", "si_code", "fault_address", "core")
@@ -96,7 +183,7 @@ class Reason(_message.Message):
     def __init__(self, exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., violation: _Optional[_Union[Violation.Kind, str]] = ..., limit: _Optional[str] = ..., step: _Optional[str] = ..., internal: _Optional[str] = ..., killed_by: _Optional[str] = ..., si_code: _Optional[int] = ..., fault_address: _Optional[int] = ..., core: bool = ...) -> None: ...
 
 class Violation(_message.Message):
-    __slots__ = ("kind", "syscall", "number", "architecture", "raw_arguments", "arguments", "pid", "tid", "inner_pid", "program", "instruction_pointer", "stack_pointer", "module", "module_offset", "nearest_rule", "patch", "wider_patch", "count", "layer", "summary", "stack", "phase", "command_line", "object", "hook_message", "hook", "first_at", "last_at")
+    __slots__ = ("kind", "syscall", "number", "architecture", "raw_arguments", "arguments", "pid", "tid", "inner_pid", "program", "instruction_pointer", "stack_pointer", "module", "module_offset", "nearest_rule", "patch", "wider_patch", "count", "layer", "summary", "stack", "phase", "command_line", "object", "hook_message", "hook", "first_at", "last_at", "registers", "mapping", "parents", "allowed")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[Violation.Kind]
@@ -113,6 +200,13 @@ class Violation(_message.Message):
     HOOK_TIMEOUT: Violation.Kind
     NETWORK: Violation.Kind
     PATH: Violation.Kind
+    class RegistersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     KIND_FIELD_NUMBER: _ClassVar[int]
     SYSCALL_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -141,6 +235,10 @@ class Violation(_message.Message):
     HOOK_FIELD_NUMBER: _ClassVar[int]
     FIRST_AT_FIELD_NUMBER: _ClassVar[int]
     LAST_AT_FIELD_NUMBER: _ClassVar[int]
+    REGISTERS_FIELD_NUMBER: _ClassVar[int]
+    MAPPING_FIELD_NUMBER: _ClassVar[int]
+    PARENTS_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
     kind: Violation.Kind
     syscall: str
     number: int
@@ -169,19 +267,53 @@ class Violation(_message.Message):
     hook: str
     first_at: int
     last_at: int
-    def __init__(self, kind: _Optional[_Union[Violation.Kind, str]] = ..., syscall: _Optional[str] = ..., number: _Optional[int] = ..., architecture: _Optional[str] = ..., raw_arguments: _Optional[_Iterable[int]] = ..., arguments: _Optional[_Iterable[_Union[Argument, _Mapping[str, _Any]]]] = ..., pid: _Optional[int] = ..., tid: _Optional[int] = ..., inner_pid: _Optional[int] = ..., program: _Optional[str] = ..., instruction_pointer: _Optional[int] = ..., stack_pointer: _Optional[int] = ..., module: _Optional[str] = ..., module_offset: _Optional[int] = ..., nearest_rule: _Optional[_Union[NearestRule, _Mapping[str, _Any]]] = ..., patch: _Optional[_Union[Patch, _Mapping[str, _Any]]] = ..., wider_patch: _Optional[_Union[Patch, _Mapping[str, _Any]]] = ..., count: _Optional[int] = ..., layer: _Optional[str] = ..., summary: _Optional[str] = ..., stack: _Optional[_Iterable[_Union[Frame, _Mapping[str, _Any]]]] = ..., phase: _Optional[str] = ..., command_line: _Optional[_Iterable[str]] = ..., object: _Optional[str] = ..., hook_message: _Optional[str] = ..., hook: _Optional[str] = ..., first_at: _Optional[int] = ..., last_at: _Optional[int] = ...) -> None: ...
+    registers: _containers.ScalarMap[str, int]
+    mapping: Mapping
+    parents: _containers.RepeatedCompositeFieldContainer[ProcessInfo]
+    allowed: bool
+    def __init__(self, kind: _Optional[_Union[Violation.Kind, str]] = ..., syscall: _Optional[str] = ..., number: _Optional[int] = ..., architecture: _Optional[str] = ..., raw_arguments: _Optional[_Iterable[int]] = ..., arguments: _Optional[_Iterable[_Union[Argument, _Mapping[str, _Any]]]] = ..., pid: _Optional[int] = ..., tid: _Optional[int] = ..., inner_pid: _Optional[int] = ..., program: _Optional[str] = ..., instruction_pointer: _Optional[int] = ..., stack_pointer: _Optional[int] = ..., module: _Optional[str] = ..., module_offset: _Optional[int] = ..., nearest_rule: _Optional[_Union[NearestRule, _Mapping[str, _Any]]] = ..., patch: _Optional[_Union[Patch, _Mapping[str, _Any]]] = ..., wider_patch: _Optional[_Union[Patch, _Mapping[str, _Any]]] = ..., count: _Optional[int] = ..., layer: _Optional[str] = ..., summary: _Optional[str] = ..., stack: _Optional[_Iterable[_Union[Frame, _Mapping[str, _Any]]]] = ..., phase: _Optional[str] = ..., command_line: _Optional[_Iterable[str]] = ..., object: _Optional[str] = ..., hook_message: _Optional[str] = ..., hook: _Optional[str] = ..., first_at: _Optional[int] = ..., last_at: _Optional[int] = ..., registers: _Optional[_Mapping[str, int]] = ..., mapping: _Optional[_Union[Mapping, _Mapping[str, _Any]]] = ..., parents: _Optional[_Iterable[_Union[ProcessInfo, _Mapping[str, _Any]]]] = ..., allowed: bool = ...) -> None: ...
+
+class Mapping(_message.Message):
+    __slots__ = ("start", "end", "permissions", "offset", "path", "build_id")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    PERMISSIONS_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    BUILD_ID_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    end: int
+    permissions: str
+    offset: int
+    path: str
+    build_id: str
+    def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ..., permissions: _Optional[str] = ..., offset: _Optional[int] = ..., path: _Optional[str] = ..., build_id: _Optional[str] = ...) -> None: ...
+
+class ProcessInfo(_message.Message):
+    __slots__ = ("pid", "inner_pid", "program", "command_line")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    INNER_PID_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_LINE_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    inner_pid: int
+    program: str
+    command_line: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pid: _Optional[int] = ..., inner_pid: _Optional[int] = ..., program: _Optional[str] = ..., command_line: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Argument(_message.Message):
-    __slots__ = ("name", "type", "value", "text")
+    __slots__ = ("name", "type", "value", "text", "descriptor_kind")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTOR_KIND_FIELD_NUMBER: _ClassVar[int]
     name: str
     type: str
     value: int
     text: str
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., value: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
+    descriptor_kind: str
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., value: _Optional[int] = ..., text: _Optional[str] = ..., descriptor_kind: _Optional[str] = ...) -> None: ...
 
 class NearestRule(_message.Message):
     __slots__ = ("rule", "place", "difference")
@@ -208,16 +340,18 @@ class Patch(_message.Message):
     def __init__(self, builder_call: _Optional[str] = ..., text_line: _Optional[str] = ..., risk: _Optional[str] = ..., risk_reason: _Optional[str] = ..., refused_because: _Optional[str] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("address", "module", "offset", "symbol")
+    __slots__ = ("address", "module", "offset", "symbol", "found_by")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     MODULE_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     SYMBOL_FIELD_NUMBER: _ClassVar[int]
+    FOUND_BY_FIELD_NUMBER: _ClassVar[int]
     address: int
     module: str
     offset: int
     symbol: str
-    def __init__(self, address: _Optional[int] = ..., module: _Optional[str] = ..., offset: _Optional[int] = ..., symbol: _Optional[str] = ...) -> None: ...
+    found_by: str
+    def __init__(self, address: _Optional[int] = ..., module: _Optional[str] = ..., offset: _Optional[int] = ..., symbol: _Optional[str] = ..., found_by: _Optional[str] = ...) -> None: ...
 
 class Layer(_message.Message):
     __slots__ = ("name", "state", "detail")

@@ -1,14 +1,15 @@
 """What a hook is given and what it may answer.
 
-A hook is a callable that is named in a `trace` rule and decides in Python what happens to a call. It runs in the thread
-that follows the sandboxee, while the calling task is stopped. What it reads from the task's memory can be changed by
-another thread before the kernel reads it again: a hook that reads memory and then allows is *advisory*, and the report
-says so.
+A hook is a callable that is named in a `trace` rule and decides in Python what happens to a call. It runs while the
+calling task is stopped. What it reads from the task's memory can be changed by another thread before the kernel reads
+it again: a hook that reads memory and then allows is *advisory*, and the report says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from stockade._proto import report_pb2
 from stockade.monitor.memory import TaskMemory
@@ -17,14 +18,22 @@ MAXIMUM_ERRNO = 4095
 
 
 class Verdict:
-    """The answer of a hook: `Verdict.ALLOW`, `Verdict.KILL` or `Verdict.errno(n)`."""
+    """The answer of a hook.
 
-    __slots__ = ("error", "kind")
+    `Verdict.ALLOW`: the kernel makes the call. `Verdict.INSPECT`: it makes the call, and `Notify.syscall_return` is
+    told what it returned. `Verdict.errno(n)`: the call is not made and fails. `Verdict.returning(value)`: the call is
+    not made and returns `value`. `Verdict.descriptor(fd)`: the call is not made and returns a new descriptor of the
+    program for the open file behind our `fd`. `Verdict.KILL`: a violation. `Verdict.finish(word)`: the run ends, and
+    `word` is its `user_verdict`.
+    """
+
+    __slots__ = ("close_on_exec", "kind", "value", "word")
     ALLOW: Verdict
+    INSPECT: Verdict
     KILL: Verdict
 
-    def __init__(self, kind: str, error: int = 0) -> None:
-        self.kind, self.error = kind, error
+    def __init__(self, kind: str, value: int = 0, word: str = "", *, close_on_exec: bool = False) -> None:
+        self.kind, self.value, self.word, self.close_on_exec = kind, value, word, close_on_exec
 
     @classmethod
     def errno(cls, error: int) -> Verdict:
@@ -33,11 +42,39 @@ class Verdict:
             raise ValueError(f"an error number is from 1 to {MAXIMUM_ERRNO}, not {error!r}")
         return cls("errno", error)
 
+    @classmethod
+    def returning(cls, value: int) -> Verdict:
+        """The call is not made and returns `value`, a signed 64-bit number that is no error. ValueError otherwise."""
+        if not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63 or -MAXIMUM_ERRNO <= value < 0:
+            raise ValueError(f"a call cannot return {value!r} as a success; Verdict.errno(n) makes it fail")
+        return cls("return", value)
+
+    @classmethod
+    def descriptor(cls, fd: int, *, close_on_exec: bool = False) -> Verdict:
+        """The call is not made and returns a new descriptor of the program for what our descriptor `fd` has open.
+
+        Ours is closed once it has been handed over. Only for hooks declared with `hook(opens=True)`, and only under the
+        unotify monitor. ValueError when `fd` is no descriptor number.
+        """
+        if not isinstance(fd, int) or fd < 0:
+            raise ValueError(f"{fd!r} is no descriptor")
+        return cls("descriptor", fd, close_on_exec=close_on_exec)
+
+    @classmethod
+    def finish(cls, word: str) -> Verdict:
+        """The run ends now, with the status EXTERNAL_KILL and `word` (not empty) as its `user_verdict`."""
+        if not isinstance(word, str) or not word:
+            raise ValueError(f"a verdict is a word or a sentence, not {word!r}")
+        return cls("finish", word=word)
+
     def __repr__(self) -> str:
-        return f"Verdict.errno({self.error})" if self.kind == "errno" else f"Verdict.{self.kind.upper()}"
+        shown = {"errno": self.value, "return": self.value, "descriptor": self.value, "finish": repr(self.word)}
+        name = {"return": "returning"}.get(self.kind, self.kind)
+        return f"Verdict.{name}({shown[self.kind]})" if self.kind in shown else f"Verdict.{self.kind.upper()}"
 
 
 Verdict.ALLOW = Verdict("allow")
+Verdict.INSPECT = Verdict("inspect")
 Verdict.KILL = Verdict("kill")
 
 
@@ -45,13 +82,14 @@ class Syscall:
     """One call that a hook decides.
 
     `name`, `number`, `architecture`; `args`, the six raw arguments as unsigned 64-bit numbers; `pid` and `tid` as the
-    host sees them; `instruction_pointer`, `stack_pointer`.
+    host sees them; `instruction_pointer`, `stack_pointer`; `hook`, the name that the rule gives the hook.
     """
 
     __slots__ = (
         "_memory",
         "architecture",
         "args",
+        "hook",
         "instruction_pointer",
         "memory_was_read",
         "name",
@@ -69,8 +107,9 @@ class Syscall:
         tid: int,
         instruction_pointer: int,
         stack_pointer: int,
+        hook: str = "",
     ) -> None:
-        self.name, self.number, self.architecture, self.tid = name, number, architecture, tid
+        self.name, self.number, self.architecture, self.tid, self.hook = name, number, architecture, tid, hook
         self.args = tuple(args)
         self.instruction_pointer, self.stack_pointer = instruction_pointer, stack_pointer
         self._memory = TaskMemory(tid)
@@ -111,3 +150,35 @@ class Syscall:
 
 Hook = Callable[[Syscall], Verdict]
 Hooks = Mapping[str, Hook]
+_AnyCallable = TypeVar("_AnyCallable", bound=Callable[..., object])
+_DECLARATION = "__stockade_hook__"
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a hook has declared about itself with `hook(...)`."""
+
+    slow: bool = False
+    inspects: bool = False
+    opens: bool = False
+
+
+def hook(*, slow: bool = False, inspects: bool = False, opens: bool = False) -> Callable[[_AnyCallable], _AnyCallable]:
+    """Declare what a hook may do; a decorator for functions and methods.
+
+    `slow`: it runs in a thread of its own while other tasks of the program go on. `inspects`: it may answer
+    Verdict.INSPECT. `opens`: it may answer Verdict.descriptor. What is not declared counts as nonsense when answered;
+    what a monitor cannot do is a PolicyError when the executor is made.
+    """
+
+    def declare(function: _AnyCallable) -> _AnyCallable:
+        setattr(function, _DECLARATION, Declaration(slow, inspects, opens))
+        return function
+
+    return declare
+
+
+def declaration_of(function: object) -> Declaration:
+    """What `hook(...)` declared about a callable; nothing by default."""
+    found = getattr(function, _DECLARATION, None)
+    return found if isinstance(found, Declaration) else Declaration()

@@ -7,6 +7,7 @@ import resource
 from dataclasses import dataclass, field
 
 from stockade._proto import report_pb2
+from stockade.monitor.recorder import FlightRecorder
 
 
 class Status(enum.IntEnum):
@@ -34,6 +35,7 @@ class Cause(enum.Enum):
     INTERRUPT = "interrupt"
     TIMEOUT = "timeout"
     LIMIT = "limit"
+    VERDICT = "verdict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,10 @@ class Outcome:
     rusage: resource.struct_rusage | None = None
     processes: int = 0
     threads: int = 0
+    user_verdict: str = ""
+    recorder: FlightRecorder | None = None
+    stacks: list[report_pb2.ThreadStack] = field(default_factory=list)
+    trace_summary: report_pb2.TraceSummary | None = None
 
     @property
     def returncode(self) -> int:

@@ -6,12 +6,11 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from stockade.comms.channel import Channel
 from stockade.kernel.process import SIGKILL, pidfd_send_signal
-from stockade.monitor.hooks import Hooks
+from stockade.monitor.job import Job
+from stockade.monitor.mailbox import Mailbox
 from stockade.monitor.outcome import Cause, KillReason, Outcome, Status
 from stockade.monitor.readback import Readback
 
@@ -19,27 +18,6 @@ from stockade.monitor.readback import Readback
 INSIST_SECONDS, GIVE_UP_SECONDS = 0.1, 5.0
 # Seconds. Waiting longer than some weeks in one go is more than poll(2) takes.
 LONGEST_WAIT = 86400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What the monitor needs to know of a run. `hook_names` is in the order of the filter's numbering.
-
-    `judge` is there when the program may install filters of its own, which could forge what ours tells the monitor: it
-    gives the data that our filter returns for a call (number and six registers), None when ours does not ask.
-    """
-
-    channel: Channel
-    mode: str
-    hook_names: tuple[str, ...]
-    hooks: Hooks
-    rlimits: dict[int, tuple[int, int]]
-    filters: int
-    shared_network: bool
-    host_network: bool
-    announce_start: bool
-    asked_at: float
-    judge: Callable[[int, Sequence[int]], int | None] | None = None
 
 
 class Supervision:
@@ -51,6 +29,7 @@ class Supervision:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self.mailbox = Mailbox()
         self.event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.pid = 0
         self.go_at = 0.0

@@ -28,9 +28,19 @@ class _Tracer(threading.Thread):
         # The user's signals are the user's threads' business.
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
         while True:
-            PtraceDriver(self.jobs.get()).follow()
+            _follow(self.jobs.get())
             if not _park(self):
                 return
+
+
+def _follow(supervision: Supervision) -> None:
+    """Follow one run with the driver that it asks for."""
+    if supervision.job.monitor == "unotify":
+        from stockade.monitor.unotify_driver import UnotifyDriver
+
+        UnotifyDriver(supervision).follow()
+    else:
+        PtraceDriver(supervision).follow()
 
 
 _lock = threading.Lock()

@@ -27,6 +27,8 @@ class Call(NamedTuple):
     args: tuple[int, ...]
     instruction_pointer: int
     stack_pointer: int
+    # Audit token of the ABI it came through.
+    token: int = X86_64.audit_token
 
     @property
     def is_foreign(self) -> bool:
@@ -47,7 +49,7 @@ def call_of_stop(info: SyscallInfo) -> Call:
     """The call at a seccomp stop."""
     architecture, name = _name_call(info.arch, info.number)
     pointers = info.instruction_pointer, info.stack_pointer
-    return Call(name, info.number, architecture, tuple(info.arguments), *pointers)
+    return Call(name, info.number, architecture, tuple(info.arguments), *pointers, info.arch)
 
 
 def call_of_registers(registers: Registers, token: int) -> Call:
@@ -59,7 +61,7 @@ def call_of_registers(registers: Registers, token: int) -> Call:
         args = tuple(value & 0xFFFFFFFF for value in names)
     else:
         args = (registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9)
-    return Call(name, number, architecture, args, registers.rip, registers.rsp)
+    return Call(name, number, architecture, args, registers.rip, registers.rsp, token)
 
 
 class ViolationLog:
