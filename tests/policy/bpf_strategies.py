@@ -73,6 +73,7 @@ def policies(draw: st.DrawFn) -> ResolvedPolicy:
                 st.lists(conditions(), max_size=3).map(tuple),
                 actions,
                 st.just(ORIGIN),
+                st.sampled_from(["", "", "", "danger"]),
             ),
             max_size=12,
         )

@@ -22,7 +22,7 @@ from stockade.policy.bpf.interpreter import Interpreter, SeccompData, run
 from stockade.policy.evaluate import evaluate
 from stockade.policy.expected import expected_value
 from stockade.policy.policy import Policy
-from stockade.policy.rules import KILL, MODES, Action, Kind, Op, ResolvedPolicy
+from stockade.policy.rules import KILL, LENIENT_MODES, MODES, Action, Kind, Op, ResolvedPolicy
 from stockade.policy.selfcheck import check_program
 from stockade.policy.verdicts import filter_value
 
@@ -102,6 +102,8 @@ def test_an_action_becomes_this_filter_value(action: Action, enforced: int, cont
     for mode in MODES:
         expected = enforced if mode == "enforce" else continuing
         assert filter_value(action, mode, HOOKS) == expected
+        stays_refused = action is KILL and mode in LENIENT_MODES
+        assert filter_value(action, mode, HOOKS, refused=True) == (0x7FF00004 if stays_refused else expected)
         assert decide(policy(rule("read", action), mode=mode), "read") == expected
         assert decide(policy(default=action, mode=mode), "read") == expected
 
@@ -148,6 +150,9 @@ def test_numbers_above_the_table_get_their_own_answer() -> None:
     compatible = policy(rule("read", ALLOW), unknown=Action(Kind.ERRNO, errno=38))
     highest = max(X86_64.names)
     assert decide(compatible, highest) == KILLED
+    # Nobody knows what such a call does: no mode lets it happen.
+    assert decide(policy(mode="permissive"), highest + 1) == 0x7FF00004
+    assert decide(policy(mode="permissive"), highest) == decide(policy(mode="refuse"), highest + 1) == 0x7FF00002
     assert decide(compatible, highest + 1) == 0x00050000 | 38
     assert decide(compatible, 9999) == 0x00050000 | 38
     assert decide(compatible, X32_BIT | 9999) == KILLED

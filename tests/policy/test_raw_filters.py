@@ -157,7 +157,8 @@ def test_bytes_for_one_architecture_refuse_the_calls_on_the_other() -> None:
 def test_refuse_mode_reports_what_a_filter_kills() -> None:
     policy = filtered("ret kill", "getcwd").build()
     assert policy.resolve(mode="refuse").raw
-    assert Interpreter(policy.compile(mode="refuse")).run(SeccompData(79, X86_64.audit_token)) == 0x7FF00002
+    for mode in ("refuse", "permissive"):
+        assert Interpreter(policy.compile(mode=mode)).run(SeccompData(79, X86_64.audit_token)) == 0x7FF00002
 
 
 # What is refused.

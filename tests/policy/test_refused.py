@@ -10,6 +10,8 @@ from stockade.kernel.architectures import AARCH64, ARCHITECTURES, X86_64, Archit
 from stockade.policy.bpf.compile import compile
 from stockade.policy.bpf.interpreter import Interpreter, SeccompData
 from stockade.policy.evaluate import DecidedBy, evaluate
+from stockade.policy.expected import trace_data
+from stockade.policy.policy import Policy
 from stockade.policy.refused import REFUSED, refused_rule, rules_for
 from stockade.policy.resolve import resolve
 from stockade.policy.rules import MODES, Kind
@@ -122,7 +124,7 @@ def test_they_are_refused_even_when_everything_is_allowed(architecture: Architec
     program = compile(resolved)
     check_program(resolved, program)
     interpreter = Interpreter(program)
-    refused_value = 0x80000000 if mode == "enforce" else 0x7FF00002
+    refused_value = {"enforce": 0x80000000, "refuse": 0x7FF00002}.get(mode, 0x7FF00004)
 
     def value(name: str, arguments: tuple[int, ...]) -> int:
         return interpreter.run(SeccompData(architecture.number(name), architecture.audit_token, arguments))
@@ -152,6 +154,47 @@ def test_calls_of_the_other_architectures_are_listed_where_they_exist() -> None:
     assert "umount" in rules_for(ARCHITECTURES["i386"])
     assert "umount" not in rules_for(X86_64)
     assert "iopl" not in rules_for(AARCH64)
+
+
+LENIENT = [
+    # (call, arguments, what the policy says before its always-refused row): explicit kills, default and raw filters.
+    ("ptrace", (), 'rules { syscall: "ptrace" action: KILL }'),
+    ("ptrace", (), 'rules { syscall: "ptrace" action: KILL when { argument: 0 equal: "0" } }'),
+    ("ptrace", (), ""),
+    ("ptrace", (), "default_action { action: LOG danger_allow_all: true }"),
+    ("clone", (FORK | CLONE_UNTRACED,), 'rules { syscall: "clone" action: KILL }'),
+    ("clone", (HIGH | FORK | CLONE_FLAGS["CLONE_NEWUSER"],), 'rules { syscall: "clone" action: KILL }'),
+    ("clone3", (), 'rules { syscall: "clone3" action: KILL }'),
+    ("ptrace", (), 'raw_filters { syscall: "ptrace" assembly: "ret kill" }'),
+    ("clone3", (), 'raw_filters { syscall: "clone3" assembly: "ret kill" }'),
+    ("ioctl", (0, 0x5412), 'raw_filters { syscall: "ioctl" assembly: "ret kill" } groups { name: "tcgets" }'),
+    (
+        "ioctl",
+        (0, 0x5412),
+        'rules { syscall: "ioctl" action: ERRNO errno: "EIO" } raw_filters { syscall: "ioctl" assembly: "ret kill" }',
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "text"), LENIENT)
+def test_permissive_mode_lets_none_of_them_happen(name: str, arguments: tuple[int, ...], text: str) -> None:
+    """Whatever comes before the row: a kill that permissive mode lets happen must not reach such a call."""
+    policy = Policy.from_text(f"schema_version: 1 syscalls {{ {text} }}")
+    program = Interpreter(policy.compile(X86_64, "permissive"))
+    number, token = X86_64.number(name), X86_64.audit_token
+    assert program.run(SeccompData(number, token, registers(arguments))) == 0x7FF00004
+    assert trace_data(policy.resolve(X86_64, "permissive"), number, registers(arguments)) == 4
+    neighbour = {"clone": (FORK,), "ioctl": (0, 0x5401)}.get(name)
+    if neighbour is not None and "ERRNO" not in text:
+        beside = SeccompData(number, token, registers(neighbour))
+        assert program.run(beside) == 0x7FF00002, "what is no always-refused call is let happen"
+
+
+def test_errors_stay_errors_in_permissive_mode() -> None:
+    policy = Policy.from_text('schema_version: 1 syscalls { rules { syscall: "ptrace" action: ERRNO errno: "EIO" } }')
+    program = Interpreter(policy.compile(X86_64, "permissive"))
+    for name, value in (("ptrace", 0x00050005), ("clone3", 0x00050000 | 38)):
+        assert program.run(SeccompData(X86_64.number(name), X86_64.audit_token, registers(()))) == value
 
 
 def allowing(*rules: policy_pb2.Rule) -> policy_pb2.Policy:

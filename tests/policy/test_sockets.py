@@ -34,6 +34,24 @@ def test_policies_with(builder: PolicyBuilder) -> None:
     assert admits_sockets(builder.build().resolve(X86_64, "enforce"))
 
 
+@pytest.mark.parametrize(
+    ("builder", "admitted"),
+    [
+        (base(), True),
+        (PolicyBuilder().default_errno("EPERM"), False),
+        (PolicyBuilder().default_errno("EPERM").kill_syscall("socketpair"), True),
+        (PolicyBuilder().default_errno("EPERM").kill_syscall("getcwd"), False),
+        (PolicyBuilder().default_errno("EPERM").add_policy_on_syscall("socket", "ret kill"), True),
+        (PolicyBuilder().default_errno("EPERM").add_policy_on_syscall("socket", "ret errno EIO"), False),
+        (PolicyBuilder().default_errno("EPERM").add_policy_on_syscall("getcwd", "ret kill"), False),
+    ],
+)
+def test_violations_that_are_let_happen_count(builder: PolicyBuilder, admitted: bool) -> None:
+    policy = builder.build()
+    assert admits_sockets(policy.resolve(X86_64, "permissive")) == admitted
+    assert not admits_sockets(policy.resolve(X86_64, "refuse"))
+
+
 def test_refusing_rules_do_not_count() -> None:
     policy = base().block_syscall_with_errno("socket", "EACCES").kill_syscall("socketpair").build()
     assert not admits_sockets(policy.resolve(X86_64, "enforce"))

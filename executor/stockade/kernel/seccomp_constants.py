@@ -44,3 +44,8 @@ SECCOMP_MODE_DEAD = 3
 # Sixth argument of the one execveat that starts the program; no kernel reads that argument. Not a secret: the monitor
 # closes it after that exec.
 FREE_EXEC_COOKIE = 0x53544F434B414445
+
+# "Am I sandboxed?": a system call that no kernel has, and the error number, which no kernel uses, that every filter of
+# ours answers it with. Elsewhere it gives ENOSYS. Below 2**30, where x86_64 would take the number for one of x32.
+DETECTION_CALL = 0x05710C4D
+DETECTION_ERRNO = 4051

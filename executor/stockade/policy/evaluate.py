@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stockade.kernel.architectures import X32_BIT, X86_64
-from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
+from stockade.kernel.seccomp_constants import DETECTION_CALL, DETECTION_ERRNO, FREE_EXEC_COOKIE
 from stockade.policy.raw_filters import RawFilter, tightened
-from stockade.policy.rules import ARGUMENTS, KILL, Action, Kind, ResolvedPolicy, ResolvedRule
+from stockade.policy.rules import ARGUMENTS, KILL, LENIENT_MODES, Action, Kind, ResolvedPolicy, ResolvedRule
 from stockade.policy.verdicts import FREE_EXEC_ARGUMENT, FREE_EXEC_CALL
 
 _REGISTER = (1 << 64) - 1
@@ -24,6 +24,8 @@ class DecidedBy(enum.Enum):
     X32 = "x32"
     # execveat with the cookie: the monitor lets it through once.
     FREE_EXEC = "free exec"
+    # The call that no kernel has, by which a program learns that it is sandboxed; answered in every mode.
+    DETECTION = "detection"
     # An always-refused call.
     REFUSED = "always refused"
     # A rule of the policy.
@@ -66,6 +68,9 @@ def evaluate(
         return Verdict(KILL, None, reason, DecidedBy.FOREIGN_ARCHITECTURE)
     if resolved.architecture is X86_64 and number & X32_BIT:
         return Verdict(KILL, None, "the number is one of the x32 interface", DecidedBy.X32)
+    if number == DETECTION_CALL:
+        reason = "it tells a program that it is sandboxed, and does nothing"
+        return Verdict(Action(Kind.ERRNO, DETECTION_ERRNO), None, reason, DecidedBy.DETECTION)
     registers = [value & _REGISTER for value in (*args, *(0,) * ARGUMENTS)][:ARGUMENTS]
     if resolved.architecture.names.get(number) == FREE_EXEC_CALL and registers[FREE_EXEC_ARGUMENT] == FREE_EXEC_COOKIE:
         reason = "the one execution that starts the program"
@@ -76,7 +81,19 @@ def evaluate(
         if action.kind is not Kind.ALLOW and tightened(verdict.action, action) is action:
             reason = f"decided by the {raw.origin.text} ({raw.origin.place})"
             verdict = Verdict(action, None, reason, DecidedBy.RAW_FILTER, raw)
+    if resolved.mode in LENIENT_MODES and verdict.action.kind is Kind.KILL:
+        return _still_refused(resolved, number, registers) or verdict
     return verdict
+
+
+def _still_refused(resolved: ResolvedPolicy, number: int, registers: Sequence[int]) -> Verdict | None:
+    """Give the verdict of an always-refused row about a call that is killed, whatever came before that row: a mode that
+    lets violations happen does not let this one happen.
+    """
+    for rule in resolved.by_number.get(number, ()):
+        if rule.danger and rule.matches(registers):
+            return Verdict(KILL, rule, rule.origin.text, DecidedBy.REFUSED)
+    return None
 
 
 def _by_rules(resolved: ResolvedPolicy, number: int, registers: Sequence[int]) -> Verdict:

@@ -16,7 +16,8 @@ def expected_value(resolved: ResolvedPolicy, verdict: Verdict) -> int:
         return FOREIGN_VALUE
     if verdict.decided_by is DecidedBy.FREE_EXEC:
         return FREE_EXEC_VALUE
-    return filter_value(verdict.action, resolved.mode, resolved.hooks)
+    refused = verdict.decided_by in (DecidedBy.REFUSED, DecidedBy.UNKNOWN_NUMBER)
+    return filter_value(verdict.action, resolved.mode, resolved.hooks, refused=refused)
 
 
 def trace_data(resolved: ResolvedPolicy, number: int, registers: Sequence[int]) -> int | None:

@@ -21,6 +21,8 @@ WIDTHS = (16, 32, 64)
 
 # How a run treats violations. "enforce" ends the run; the others continue and need the monitor for every violation.
 MODES = ("enforce", "refuse", "permissive", "record")
+# In these the monitor lets violations happen, but not calls that are always refused.
+LENIENT_MODES = ("permissive", "record")
 
 
 class Kind(enum.Enum):

@@ -16,11 +16,12 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from stockade.errors import UnsupportedError
 from stockade.kernel.architectures import X32_BIT, X86_64, Architecture
-from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
+from stockade.kernel.seccomp_constants import DETECTION_CALL, FREE_EXEC_COOKIE
 from stockade.policy.bpf.interpreter import Interpreter, SeccompData
-from stockade.policy.rules import ARGUMENTS, Op, ResolvedCondition, ResolvedPolicy
+from stockade.policy.rules import ARGUMENTS, KILL, LENIENT_MODES, Kind, Op, ResolvedCondition, ResolvedPolicy
 from stockade.policy.selfcheck import cases
 from stockade.policy.verdicts import (
+    DETECTION_VALUE,
     FOREIGN_VALUE,
     FREE_EXEC_ARGUMENT,
     FREE_EXEC_CALL,
@@ -101,7 +102,8 @@ def compare(policy: Policy, architecture: Architecture | str | None = None, mode
     left_out = {resolved.architecture.syscalls[each.syscall] for each in subset.left_out}
     differences: dict[tuple[str, int], Difference] = {}
     count = 0
-    for number, token, registers in _cases(resolved, left_out):
+    detection = ((DETECTION_CALL, resolved.architecture.audit_token, _ANY),) if subset.has_detection else ()
+    for number, token, registers in (*detection, *_cases(resolved, left_out)):
         data = SeccompData(number, token, registers)
         expected, actual = ours.run(data), theirs.run(data)
         count += 1
@@ -154,6 +156,14 @@ class Subset:
             else:
                 self.lines[number] = lines
 
+    @property
+    def has_detection(self) -> bool:
+        """Whether the detection call is among the rules: it has no name, and libseccomp takes such calls for its own
+        architecture only, and no rule that says what the default says.
+        """
+        native: int = self._library.system_arch()
+        return native == self._token and self._default != DETECTION_VALUE
+
     def bpf(self) -> bytes:
         """Give libseccomp's program."""
         return self._export(lambda compiled, file: compiled.export_bpf(file))
@@ -171,6 +181,8 @@ class Subset:
         if library.system_arch() != self._token:
             compiled.remove_arch(library.Arch.NATIVE)
             compiled.add_arch(self._token)
+        if self.has_detection:
+            compiled.add_rule(DETECTION_VALUE, DETECTION_CALL)
         for number, lines in self.lines.items():
             name = self._resolved.architecture.names[number]
             for conditions, value in lines:
@@ -183,8 +195,13 @@ class Subset:
         if resolved.architecture.names[number] == FREE_EXEC_CALL:
             cookie = ResolvedCondition(FREE_EXEC_ARGUMENT, 64, Op.EQUAL, (FREE_EXEC_COOKIE,))
             yield (cookie,), FREE_EXEC_VALUE
-        for rule in resolved.by_number.get(number, ()):
-            yield rule.conditions, filter_value(rule.action, resolved.mode, resolved.hooks)
+        rules = resolved.by_number.get(number, ())
+        for rule in rules:
+            refused = bool(rule.danger)
+            if resolved.mode in LENIENT_MODES and rule.action.kind is Kind.KILL and not refused:
+                answer = filter_value(KILL, resolved.mode, resolved.hooks, refused=True)
+                yield from (((*rule.conditions, *each.conditions), answer) for each in rules if each.danger)
+            yield rule.conditions, filter_value(rule.action, resolved.mode, resolved.hooks, refused=refused)
 
     def _unknown(self, name: str, number: int) -> str:
         theirs = self._library.resolve_syscall(self._token, name)

@@ -11,13 +11,13 @@ from typing import TypeAlias
 
 from stockade.errors import MonitorError
 from stockade.kernel.architectures import ARCHITECTURES, X32_BIT
-from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
+from stockade.kernel.seccomp_constants import DETECTION_CALL, FREE_EXEC_COOKIE
 from stockade.policy.bpf.instructions import ALU, JMP
 from stockade.policy.bpf.interpreter import Interpreter, SeccompData
 from stockade.policy.evaluate import evaluate
 from stockade.policy.expected import expected_value
 from stockade.policy.raw_filters import RawFilter
-from stockade.policy.rules import ARGUMENTS, Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
+from stockade.policy.rules import ARGUMENTS, LENIENT_MODES, Kind, Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
 from stockade.policy.verdicts import FREE_EXEC_ARGUMENT, FREE_EXEC_CALL
 
 # Constants of one raw filter that are tried around; more would make the check of a long program slow.
@@ -75,10 +75,14 @@ def _compare(resolved: ResolvedPolicy, case: Case, actual: int | None) -> None:
 
 def _decided_by_number(resolved: ResolvedPolicy, number: int) -> bool:
     """Say whether no argument can matter for a call: it has no rule, or its first one has no condition."""
-    rules = resolved.by_number.get(number)
-    if number in resolved.raw_by_number:
+    if number in resolved.raw_by_number or resolved.architecture.names.get(number) == FREE_EXEC_CALL:
         return False
-    return resolved.architecture.names.get(number) != FREE_EXEC_CALL and not (rules and rules[0].conditions)
+    rules = resolved.by_number.get(number)
+    if not rules or rules[0].conditions:
+        return not rules
+    # A mode that lets violations happen asks the always-refused rows about calls that an earlier rule kills.
+    killed = resolved.mode in LENIENT_MODES and rules[0].action.kind is Kind.KILL
+    return not (killed and any(rule.danger and rule.conditions for rule in rules))
 
 
 def cases(resolved: ResolvedPolicy) -> Iterator[Case]:
@@ -86,9 +90,12 @@ def cases(resolved: ResolvedPolicy) -> Iterator[Case]:
     token = resolved.architecture.audit_token
     for number in (1 << 16, X32_BIT - 1, X32_BIT, X32_BIT | 1, X32_BIT | resolved.highest, 1 << 31, (1 << 32) - 1):
         yield number, token, _ZEROS
+    for number in (DETECTION_CALL - 1, DETECTION_CALL, DETECTION_CALL + 1, X32_BIT | DETECTION_CALL):
+        yield number, token, _ZEROS
+        yield number, token, _ONES
     tokens = {each.audit_token for each in ARCHITECTURES.values()} | {0, token ^ 1, token ^ 1 << 31}
     for other in sorted(tokens - {token}):
-        for number in (0, *list(resolved.by_number)[:3]):
+        for number in (0, DETECTION_CALL, *list(resolved.by_number)[:3]):
             yield number, other, _ZEROS
     for cookie in _around(FREE_EXEC_COOKIE, 64):
         yield resolved.architecture.number(FREE_EXEC_CALL), token, _with(_ZEROS, FREE_EXEC_ARGUMENT, cookie)

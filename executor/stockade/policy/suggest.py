@@ -7,6 +7,8 @@ that would not help: always-refused calls, and calls that a rule of the policy r
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
+
 from stockade._proto import policy_pb2, report_pb2
 from stockade.errors import PolicyError
 from stockade.kernel.architectures import ARCHITECTURES, Architecture
@@ -21,7 +23,7 @@ from stockade.policy.policy import Policy
 from stockade.policy.refused import refused_rule
 from stockade.policy.resolve import resolve
 from stockade.policy.risk import HIGH, Risk, risk
-from stockade.policy.rules import Kind
+from stockade.policy.rules import Kind, ResolvedPolicy
 from stockade.policy.symbols import value_expression
 from stockade.policy.text.format import format_inline
 
@@ -53,7 +55,7 @@ def wider_patch(policy: Policy, call: Call) -> report_pb2.Patch | None:
     if _refusal(policy, call):
         return None
     architecture = ARCHITECTURES[call.architecture]
-    for name in _groups_by_size():
+    for name in _groups_with(call.syscall):
         found = _group_risk(name, call)
         if found.level != HIGH and _group_permits(name, call, architecture):
             return report_pb2.Patch(
@@ -148,10 +150,12 @@ def _rule_patch(rule: policy_pb2.Rule, found: Risk) -> report_pb2.Patch:
     )
 
 
-def _groups_by_size() -> list[str]:
-    """Give the groups that a suggestion may name, those with the fewest rules first."""
+@lru_cache(maxsize=1024)
+def _groups_with(syscall: str) -> tuple[str, ...]:
+    """Give the groups with a rule for a call that a suggestion may name, those with the fewest rules first."""
     names = [name for name, group in GROUPS.items() if not name.startswith("danger_") and group.parameter is None]
-    return sorted(names, key=lambda name: sum(len(rule.syscall) for rule in expand(name)))
+    having = [name for name in names if any(syscall in rule.syscall for rule in expand(name))]
+    return tuple(sorted(having, key=lambda name: sum(len(rule.syscall) for rule in expand(name))))
 
 
 def _group_risk(name: str, call: Call) -> Risk:
@@ -161,8 +165,11 @@ def _group_risk(name: str, call: Call) -> Risk:
 
 
 def _group_permits(name: str, call: Call, architecture: Architecture) -> bool:
-    if not any(call.syscall in rule.syscall for rule in expand(name)):
-        return False
+    return evaluate(_resolved_group(name, architecture), call.number, call.registers).action.kind is Kind.ALLOW
+
+
+@cache
+def _resolved_group(name: str, architecture: Architecture) -> ResolvedPolicy:
+    """Give the rules of a policy of one group."""
     syscalls = policy_pb2.SyscallPolicy(groups=[policy_pb2.Group(name=name)])
-    resolved = resolve(policy_pb2.Policy(schema_version=1, syscalls=syscalls), architecture)
-    return evaluate(resolved, call.number, call.registers).action.kind is Kind.ALLOW
+    return resolve(policy_pb2.Policy(schema_version=1, syscalls=syscalls), architecture)

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 from stockade.errors import PolicyError
 from stockade.kernel.architectures import X32_BIT, X86_64
-from stockade.kernel.seccomp_constants import BPF_MAXINSNS, FREE_EXEC_COOKIE
+from stockade.kernel.seccomp_constants import BPF_MAXINSNS, DETECTION_CALL, FREE_EXEC_COOKIE
 from stockade.policy.bpf.emit import emit
 from stockade.policy.bpf.graph import Graph, GraphTooLargeError, Node
 from stockade.policy.bpf.instructions import ARCH_WORD, JEQ, JGE, JSET, NR_WORD, Instruction, encode
 from stockade.policy.raw_filters import ALLOW, tightened
-from stockade.policy.rules import Action, Kind, Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
+from stockade.policy.rules import KILL, LENIENT_MODES, Action, Kind, Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
 from stockade.policy.verdicts import (
+    DETECTION_VALUE,
     FOREIGN_VALUE,
     FREE_EXEC_ARGUMENT,
     FREE_EXEC_CALL,
@@ -64,7 +65,7 @@ def compile_instructions(resolved: ResolvedPolicy) -> list[Instruction]:
 def _intervals(graph: Graph, resolved: ResolvedPolicy) -> list[tuple[int, Node]]:
     """Give (first number, node) of each run of numbers that are treated alike, in order, beginning with 0."""
     default = graph.leaf(filter_value(resolved.default, resolved.mode, resolved.hooks))
-    unknown = graph.leaf(filter_value(resolved.unknown, resolved.mode, resolved.hooks))
+    unknown = graph.leaf(filter_value(resolved.unknown, resolved.mode, resolved.hooks, refused=True))
     numbers = {**resolved.by_number, **resolved.raw_by_number}
     nodes = {number: _filtered(graph, resolved, number, {}) for number in numbers}
     free_exec = resolved.architecture.number(FREE_EXEC_CALL)
@@ -73,6 +74,7 @@ def _intervals(graph: Graph, resolved: ResolvedPolicy) -> list[tuple[int, Node]]
     for number, node in nodes.items():
         starts.setdefault(number + 1, default)
         starts[number] = node
+    starts |= {DETECTION_CALL: graph.leaf(DETECTION_VALUE), DETECTION_CALL + 1: unknown}
     # Neighbours that lead to the same node are one run.
     intervals: list[tuple[int, Node]] = []
     for start, node in sorted(starts.items(), key=lambda item: item[0]):
@@ -96,9 +98,9 @@ def _filtered(
     """
     filters = resolved.raw_by_number.get(number, ())
     if raw.kind is Kind.KILL:
-        return graph.leaf(filter_value(raw, resolved.mode, resolved.hooks))
+        return _killed(graph, resolved, number)
     if tried == len(filters):
-        return _call(graph, resolved, resolved.by_number.get(number, ()), raw)
+        return _call(graph, resolved, number, raw)
     found = known.get((raw, tried))
     if found is None:
         actions = [tightened(raw, action) for action in filters[tried].actions]
@@ -107,17 +109,32 @@ def _filtered(
     return found
 
 
-def _call(graph: Graph, resolved: ResolvedPolicy, rules: Sequence[ResolvedRule], raw: Action) -> Node:
+def _call(graph: Graph, resolved: ResolvedPolicy, number: int, raw: Action) -> Node:
     """Give the node that decides one call by its rules in order, then the default; each tightened by `raw`."""
 
-    def leaf(action: Action) -> Node:
-        return graph.leaf(filter_value(tightened(action, raw), resolved.mode, resolved.hooks))
+    def leaf(action: Action, refused: bool) -> Node:
+        return graph.leaf(filter_value(tightened(action, raw), resolved.mode, resolved.hooks, refused=refused))
 
-    node, action, answer = leaf(resolved.default), None, None
-    for rule in reversed(_deciding(rules)):
-        if answer is None or rule.action is not action:
-            action, answer = rule.action, leaf(rule.action)
+    # All always-refused rows of the call were tried before the default.
+    node, last, answer = leaf(resolved.default, False), None, None
+    for rule in reversed(_deciding(resolved.by_number.get(number, ()))):
+        if answer is None or last is None or (rule.action, rule.danger) != (last.action, last.danger):
+            kills = rule.action.kind is Kind.KILL and not rule.danger
+            last, answer = rule, _killed(graph, resolved, number) if kills else leaf(rule.action, bool(rule.danger))
         node = graph.conditions(rule.conditions, answer, node)
+    return node
+
+
+def _killed(graph: Graph, resolved: ResolvedPolicy, number: int) -> Node:
+    """Give the node for a call that a rule or a raw filter kills. Where the mode lets violations happen, the rows of
+    always-refused calls say which of them it does not let happen, also when they stand behind that rule.
+    """
+    node: Node = graph.leaf(filter_value(KILL, resolved.mode, resolved.hooks))
+    if resolved.mode in LENIENT_MODES:
+        refused = graph.leaf(filter_value(KILL, resolved.mode, resolved.hooks, refused=True))
+        for rule in reversed(resolved.by_number.get(number, ())):
+            if rule.danger:
+                node = graph.conditions(rule.conditions, refused, node)
     return node
 
 

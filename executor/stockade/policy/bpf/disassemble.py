@@ -54,6 +54,7 @@ from stockade.policy.bpf.instructions import (
     decode,
     word_name,
 )
+from stockade.policy.verdicts import DATA_WORDS, HOOK_BASE
 
 _ALU_NAMES: Mapping[int, str] = {
     ADD: "add",
@@ -145,7 +146,12 @@ def _loaded_words(instructions: Sequence[Instruction]) -> list[int | None]:
 
 
 def _note(instruction: Instruction, word: int | None, architecture: Architecture | None) -> str:
-    """Name the constant of a comparison where it has a name."""
+    """Name the constant of a comparison where it has a name, and say what the monitor is told."""
+    if instruction.code == RET_K and instruction.k & SECCOMP_RET_ACTION_FULL == SECCOMP_RET_TRACE:
+        data = instruction.k & SECCOMP_RET_DATA
+        return (
+            f"; {DATA_WORDS.get(data) or f'hook {data - HOOK_BASE}'}" if data in DATA_WORDS or data >= HOOK_BASE else ""
+        )
     if instruction.code & 0x0F != JMP or instruction.code & 0xF0 not in _JUMP_NAMES:
         return ""
     if word == ARCH_WORD:

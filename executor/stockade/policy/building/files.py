@@ -14,6 +14,9 @@ from stockade.policy.validate_files import binary_findings, may_hold_mounts, mou
 
 StrPath = str | os.PathLike[str]
 _Bind = policy_pb2.Bind
+# The package that this module belongs to, and where programs in a box may find it.
+PACKAGE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
+CLIENT_DIRECTORY = "/usr/lib/stockade"
 
 
 class FileMethods(BuilderBase):
@@ -103,6 +106,16 @@ class FileMethods(BuilderBase):
         if path not in self._message.filesystem.python:
             self._message.filesystem.python.append(path)
         return self
+
+    def add_client(self, inside: StrPath = CLIENT_DIRECTORY) -> Self:
+        """Show this package, read-only, so that Python programs in the box can import `stockade.client`.
+
+        They find it when PYTHONPATH, in the `env` that they are given, names `inside`. Not needed for an interpreter of
+        `add_python` in whose packages stockade is installed.
+        """
+        target = f"{canonical_text(inside)}/stockade"
+        call = call_text("add_client", inside)
+        return self._add_bind(call, PACKAGE, target, _Bind(kind=_Bind.DIRECTORY))
 
     def _add_bind(self, call: str, path: StrPath, inside: StrPath | None, bind: policy_pb2.Bind) -> Self:
         bind.source = canonical_text(path)

@@ -21,6 +21,8 @@ GROUPS = (
         "What a static C program does before main().",
         (
             allow("uname brk set_tid_address set_robust_list rseq rt_sigprocmask"),
+            # The kernel itself makes this one, to go on with an allowed call that a stop has interrupted.
+            allow("restart_syscall"),
             allow("arch_prctl", equal(0, "ARCH_SET_FS")),
             # Shadow stacks: the probe of older patched versions (0x3001), then ARCH_SHSTK_{ENABLE,DISABLE,LOCK,UNLOCK,
             # STATUS}. The answer is that of a kernel without them.

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stockade.kernel.architectures import Architecture
-from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE
+from stockade.kernel.seccomp_constants import DETECTION_CALL, DETECTION_ERRNO, FREE_EXEC_COOKIE
 from stockade.policy.meaning.space import Budget, Registers, satisfy
-from stockade.policy.rules import Action, Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
+from stockade.policy.rules import Action, Kind, Op, ResolvedCondition, ResolvedPolicy, ResolvedRule
 from stockade.policy.verdicts import FREE_EXEC_ARGUMENT, FREE_EXEC_CALL
 
 Conditions = tuple[ResolvedCondition, ...]
@@ -42,6 +42,8 @@ def regions(resolved: ResolvedPolicy, number: int) -> tuple[Region, ...]:
     Every call but the free exec is in exactly one; a region can be empty. Rules behind one without conditions decide
     nothing and have no region.
     """
+    if number == DETECTION_CALL:
+        return (Region(Action(Kind.ERRNO, DETECTION_ERRNO), (), (), None),)
     tried: list[Conditions] = [_FREE_EXEC] if resolved.architecture.names.get(number) == FREE_EXEC_CALL else []
     found = []
     for rule in resolved.by_number.get(number, ()):
