@@ -7,16 +7,52 @@ from typing import Any as _Any, ClassVar as _ClassVar, Iterable as _Iterable, Ma
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ForkRequest(_message.Message):
-    __slots__ = ("template", "run_mounts", "box", "spare")
+    __slots__ = ("template", "run_mounts", "box", "spare", "opener")
     TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     RUN_MOUNTS_FIELD_NUMBER: _ClassVar[int]
     BOX_FIELD_NUMBER: _ClassVar[int]
     SPARE_FIELD_NUMBER: _ClassVar[int]
+    OPENER_FIELD_NUMBER: _ClassVar[int]
     template: bytes
     run_mounts: _containers.RepeatedCompositeFieldContainer[MountOperation]
     box: BoxOptions
     spare: bool
-    def __init__(self, template: _Optional[bytes] = ..., run_mounts: _Optional[_Iterable[_Union[MountOperation, _Mapping[str, _Any]]]] = ..., box: _Optional[_Union[BoxOptions, _Mapping[str, _Any]]] = ..., spare: bool = ...) -> None: ...
+    opener: Opener
+    def __init__(self, template: _Optional[bytes] = ..., run_mounts: _Optional[_Iterable[_Union[MountOperation, _Mapping[str, _Any]]]] = ..., box: _Optional[_Union[BoxOptions, _Mapping[str, _Any]]] = ..., spare: bool = ..., opener: _Optional[_Union[Opener, _Mapping[str, _Any]]] = ...) -> None: ...
+
+class Opener(_message.Message):
+    __slots__ = ("uid", "gid")
+    UID_FIELD_NUMBER: _ClassVar[int]
+    GID_FIELD_NUMBER: _ClassVar[int]
+    uid: int
+    gid: int
+    def __init__(self, uid: _Optional[int] = ..., gid: _Optional[int] = ...) -> None: ...
+
+class OpenFile(_message.Message):
+    __slots__ = ("path", "unreadable_path", "flags", "mode", "resolve", "umask", "pid", "tid")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    UNREADABLE_PATH_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    RESOLVE_FIELD_NUMBER: _ClassVar[int]
+    UMASK_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    TID_FIELD_NUMBER: _ClassVar[int]
+    path: bytes
+    unreadable_path: bool
+    flags: int
+    mode: int
+    resolve: int
+    umask: int
+    pid: int
+    tid: int
+    def __init__(self, path: _Optional[bytes] = ..., unreadable_path: bool = ..., flags: _Optional[int] = ..., mode: _Optional[int] = ..., resolve: _Optional[int] = ..., umask: _Optional[int] = ..., pid: _Optional[int] = ..., tid: _Optional[int] = ...) -> None: ...
+
+class OpenedFile(_message.Message):
+    __slots__ = ("errno",)
+    ERRNO_FIELD_NUMBER: _ClassVar[int]
+    errno: int
+    def __init__(self, errno: _Optional[int] = ...) -> None: ...
 
 class TemplatePlan(_message.Message):
     __slots__ = ("mounts", "mount_points", "uid", "gid", "leaves_host_root", "host_network")
@@ -85,46 +121,32 @@ class MountOperation(_message.Message):
     def __init__(self, kind: _Optional[_Union[MountOperation.Kind, str]] = ..., target: _Optional[str] = ..., source: _Optional[str] = ..., writable: bool = ..., executable: bool = ..., if_exists: bool = ..., size: _Optional[int] = ..., inodes: _Optional[int] = ..., mode: _Optional[int] = ..., full: bool = ..., device: bool = ...) -> None: ...
 
 class BoxOptions(_message.Message):
-    __slots__ = ("hostname", "loopback", "domainname", "shared_network", "reports_end")
+    __slots__ = ("hostname", "loopback", "domainname", "shared_network", "reports_end", "keeps_proc")
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     LOOPBACK_FIELD_NUMBER: _ClassVar[int]
     DOMAINNAME_FIELD_NUMBER: _ClassVar[int]
     SHARED_NETWORK_FIELD_NUMBER: _ClassVar[int]
     REPORTS_END_FIELD_NUMBER: _ClassVar[int]
+    KEEPS_PROC_FIELD_NUMBER: _ClassVar[int]
     hostname: str
     loopback: bool
     domainname: str
     shared_network: bool
     reports_end: bool
-    def __init__(self, hostname: _Optional[str] = ..., loopback: bool = ..., domainname: _Optional[str] = ..., shared_network: bool = ..., reports_end: bool = ...) -> None: ...
+    keeps_proc: bool
+    def __init__(self, hostname: _Optional[str] = ..., loopback: bool = ..., domainname: _Optional[str] = ..., shared_network: bool = ..., reports_end: bool = ..., keeps_proc: bool = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class Ended(_message.Message):
-    __slots__ = ("status", "user_time", "system_time", "peak_rss", "minor_faults", "major_faults", "blocks_read", "blocks_written", "voluntary_switches", "involuntary_switches")
+    __slots__ = ("status", "usage")
     STATUS_FIELD_NUMBER: _ClassVar[int]
-    USER_TIME_FIELD_NUMBER: _ClassVar[int]
-    SYSTEM_TIME_FIELD_NUMBER: _ClassVar[int]
-    PEAK_RSS_FIELD_NUMBER: _ClassVar[int]
-    MINOR_FAULTS_FIELD_NUMBER: _ClassVar[int]
-    MAJOR_FAULTS_FIELD_NUMBER: _ClassVar[int]
-    BLOCKS_READ_FIELD_NUMBER: _ClassVar[int]
-    BLOCKS_WRITTEN_FIELD_NUMBER: _ClassVar[int]
-    VOLUNTARY_SWITCHES_FIELD_NUMBER: _ClassVar[int]
-    INVOLUNTARY_SWITCHES_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
     status: int
-    user_time: int
-    system_time: int
-    peak_rss: int
-    minor_faults: int
-    major_faults: int
-    blocks_read: int
-    blocks_written: int
-    voluntary_switches: int
-    involuntary_switches: int
-    def __init__(self, status: _Optional[int] = ..., user_time: _Optional[int] = ..., system_time: _Optional[int] = ..., peak_rss: _Optional[int] = ..., minor_faults: _Optional[int] = ..., major_faults: _Optional[int] = ..., blocks_read: _Optional[int] = ..., blocks_written: _Optional[int] = ..., voluntary_switches: _Optional[int] = ..., involuntary_switches: _Optional[int] = ...) -> None: ...
+    usage: bytes
+    def __init__(self, status: _Optional[int] = ..., usage: _Optional[bytes] = ...) -> None: ...
 
 class Launch(_message.Message):
     __slots__ = ("policy", "policy_digest", "programs", "program", "program_descriptor", "argv", "env", "cwd", "descriptors", "rlimits", "umask", "nice", "danger_speculation", "cpus", "listener_flags", "deferred")
@@ -195,6 +217,18 @@ class Go(_message.Message):
     def __init__(self) -> None: ...
 
 class Fork(_message.Message):
+    __slots__ = ("run_mounts", "box", "uid", "gid")
+    RUN_MOUNTS_FIELD_NUMBER: _ClassVar[int]
+    BOX_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    GID_FIELD_NUMBER: _ClassVar[int]
+    run_mounts: _containers.RepeatedCompositeFieldContainer[MountOperation]
+    box: BoxOptions
+    uid: int
+    gid: int
+    def __init__(self, run_mounts: _Optional[_Iterable[_Union[MountOperation, _Mapping[str, _Any]]]] = ..., box: _Optional[_Union[BoxOptions, _Mapping[str, _Any]]] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ...) -> None: ...
+
+class Serving(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
@@ -211,14 +245,16 @@ class SetupFailure(_message.Message):
     def __init__(self, step: _Optional[str] = ..., errno: _Optional[int] = ..., path: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Reply(_message.Message):
-    __slots__ = ("started", "ready", "failure")
+    __slots__ = ("started", "ready", "failure", "serving")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    SERVING_FIELD_NUMBER: _ClassVar[int]
     started: Started
     ready: Ready
     failure: SetupFailure
-    def __init__(self, started: _Optional[_Union[Started, _Mapping[str, _Any]]] = ..., ready: _Optional[_Union[Ready, _Mapping[str, _Any]]] = ..., failure: _Optional[_Union[SetupFailure, _Mapping[str, _Any]]] = ...) -> None: ...
+    serving: Serving
+    def __init__(self, started: _Optional[_Union[Started, _Mapping[str, _Any]]] = ..., ready: _Optional[_Union[Ready, _Mapping[str, _Any]]] = ..., failure: _Optional[_Union[SetupFailure, _Mapping[str, _Any]]] = ..., serving: _Optional[_Union[Serving, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class Command(_message.Message):
     __slots__ = ("launch", "go", "fork")

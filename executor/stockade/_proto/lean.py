@@ -11,6 +11,84 @@ if TYPE_CHECKING:
     from stockade._proto.wire import Field
 
 
+class Opener(Message):
+    """A process that opens files as the program of a box would, for hooks that decide about paths. When it stands it
+    answers Started with one descriptor, its pidfd."""
+
+    __slots__ = ("uid", "gid")
+    FIELDS: ClassVar[dict[int, Field]] = {
+        1: ("uid", UINT32, False, None),
+        2: ("gid", UINT32, False, None),
+    }
+    if TYPE_CHECKING:
+        uid: int
+        gid: int
+
+        def __init__(
+            self,
+            *,
+            uid: int = 0,
+            gid: int = 0,
+        ) -> None: ...
+
+
+class OpenFile(Message):
+    """Executor → opener: open a file. Carries the directory at which a relative path begins, or no descriptor when
+    there is none. Answered by OpenedFile."""
+
+    __slots__ = ("path", "unreadable_path", "flags", "mode", "resolve", "umask", "pid", "tid")
+    FIELDS: ClassVar[dict[int, Field]] = {
+        1: ("path", BYTES, False, None),
+        2: ("unreadable_path", BOOL, False, None),
+        3: ("flags", UINT64, False, None),
+        4: ("mode", UINT64, False, None),
+        5: ("resolve", UINT64, False, None),
+        6: ("umask", UINT32, False, None),
+        7: ("pid", UINT32, False, None),
+        8: ("tid", UINT32, False, None),
+    }
+    if TYPE_CHECKING:
+        path: bytes
+        unreadable_path: bool
+        flags: int
+        mode: int
+        resolve: int
+        umask: int
+        pid: int
+        tid: int
+
+        def __init__(
+            self,
+            *,
+            path: bytes = b"",
+            unreadable_path: bool = False,
+            flags: int = 0,
+            mode: int = 0,
+            resolve: int = 0,
+            umask: int = 0,
+            pid: int = 0,
+            tid: int = 0,
+        ) -> None: ...
+
+
+class OpenedFile(Message):
+    """Opener → executor: what came of it. Goes ahead of a frame with the open file as its only descriptor, or with
+    none."""
+
+    __slots__ = ("errno",)
+    FIELDS: ClassVar[dict[int, Field]] = {
+        1: ("errno", INT32, False, None),
+    }
+    if TYPE_CHECKING:
+        errno: int
+
+        def __init__(
+            self,
+            *,
+            errno: int = 0,
+        ) -> None: ...
+
+
 class MountPoint(Message):
     """A mount point to create."""
 
@@ -101,13 +179,14 @@ class MountOperation(Message):
 class BoxOptions(Message):
     """Namespaces, names and identity of a run."""
 
-    __slots__ = ("hostname", "loopback", "domainname", "shared_network", "reports_end")
+    __slots__ = ("hostname", "loopback", "domainname", "shared_network", "reports_end", "keeps_proc")
     FIELDS: ClassVar[dict[int, Field]] = {
         1: ("hostname", STRING, False, None),
         2: ("loopback", BOOL, False, None),
         3: ("domainname", STRING, False, None),
         4: ("shared_network", BOOL, False, None),
         5: ("reports_end", BOOL, False, None),
+        6: ("keeps_proc", BOOL, False, None),
     }
     if TYPE_CHECKING:
         hostname: str
@@ -115,6 +194,7 @@ class BoxOptions(Message):
         domainname: str
         shared_network: bool
         reports_end: bool
+        keeps_proc: bool
 
         def __init__(
             self,
@@ -124,6 +204,7 @@ class BoxOptions(Message):
             domainname: str = "",
             shared_network: bool = False,
             reports_end: bool = False,
+            keeps_proc: bool = False,
         ) -> None: ...
 
 
@@ -138,55 +219,20 @@ class Started(Message):
 class Ended(Message):
     """Init → executor, on its pipe and without a frame: how the sandboxee ended."""
 
-    __slots__ = (
-        "status",
-        "user_time",
-        "system_time",
-        "peak_rss",
-        "minor_faults",
-        "major_faults",
-        "blocks_read",
-        "blocks_written",
-        "voluntary_switches",
-        "involuntary_switches",
-    )
+    __slots__ = ("status", "usage")
     FIELDS: ClassVar[dict[int, Field]] = {
         1: ("status", UINT32, False, None),
-        2: ("user_time", UINT64, False, None),
-        3: ("system_time", UINT64, False, None),
-        4: ("peak_rss", UINT64, False, None),
-        5: ("minor_faults", UINT64, False, None),
-        6: ("major_faults", UINT64, False, None),
-        7: ("blocks_read", UINT64, False, None),
-        8: ("blocks_written", UINT64, False, None),
-        9: ("voluntary_switches", UINT64, False, None),
-        10: ("involuntary_switches", UINT64, False, None),
+        2: ("usage", BYTES, False, None),
     }
     if TYPE_CHECKING:
         status: int
-        user_time: int
-        system_time: int
-        peak_rss: int
-        minor_faults: int
-        major_faults: int
-        blocks_read: int
-        blocks_written: int
-        voluntary_switches: int
-        involuntary_switches: int
+        usage: bytes
 
         def __init__(
             self,
             *,
             status: int = 0,
-            user_time: int = 0,
-            system_time: int = 0,
-            peak_rss: int = 0,
-            minor_faults: int = 0,
-            major_faults: int = 0,
-            blocks_read: int = 0,
-            blocks_written: int = 0,
-            voluntary_switches: int = 0,
-            involuntary_switches: int = 0,
+            usage: bytes = b"",
         ) -> None: ...
 
 
@@ -263,9 +309,8 @@ class Go(Message):
     FIELDS: ClassVar[dict[int, Field]] = {}
 
 
-class Fork(Message):
-    """Executor → a program that forks a sandboxed copy of itself for each request (client library): fork one.
-    Carries one descriptor: the reply socket of the new run, on which a Launch will follow."""
+class Serving(Message):
+    """A program that forks sandboxed copies of itself → executor: it has initialised itself, and waits for Fork."""
 
     __slots__ = ()
     FIELDS: ClassVar[dict[int, Field]] = {}
@@ -300,18 +345,20 @@ class SetupFailure(Message):
 class ForkRequest(Message):
     """Executor → forkserver, one for each run, with the run's reply socket as its only descriptor."""
 
-    __slots__ = ("template", "run_mounts", "box", "spare")
+    __slots__ = ("template", "run_mounts", "box", "spare", "opener")
     FIELDS: ClassVar[dict[int, Field]] = {
         1: ("template", BYTES, False, None),
         2: ("run_mounts", MESSAGE, True, MountOperation),
         3: ("box", MESSAGE, False, BoxOptions),
         4: ("spare", BOOL, False, None),
+        5: ("opener", MESSAGE, False, Opener),
     }
     if TYPE_CHECKING:
         template: bytes
         run_mounts: list[MountOperation]
         box: BoxOptions | None
         spare: bool
+        opener: Opener | None
 
         def __init__(
             self,
@@ -320,6 +367,7 @@ class ForkRequest(Message):
             run_mounts: list[MountOperation] = ...,
             box: BoxOptions | None = None,
             spare: bool = False,
+            opener: Opener | None = None,
         ) -> None: ...
 
 
@@ -435,20 +483,49 @@ class Launch(Message):
         ) -> None: ...
 
 
+class Fork(Message):
+    """Executor → a program that forks a sandboxed copy of itself for each request (client library): fork one.
+    Carries one descriptor: the reply socket of the new run, on which a Launch will follow."""
+
+    __slots__ = ("run_mounts", "box", "uid", "gid")
+    FIELDS: ClassVar[dict[int, Field]] = {
+        1: ("run_mounts", MESSAGE, True, MountOperation),
+        2: ("box", MESSAGE, False, BoxOptions),
+        3: ("uid", UINT32, False, None),
+        4: ("gid", UINT32, False, None),
+    }
+    if TYPE_CHECKING:
+        run_mounts: list[MountOperation]
+        box: BoxOptions | None
+        uid: int
+        gid: int
+
+        def __init__(
+            self,
+            *,
+            run_mounts: list[MountOperation] = ...,
+            box: BoxOptions | None = None,
+            uid: int = 0,
+            gid: int = 0,
+        ) -> None: ...
+
+
 class Reply(Message):
     """The frame of everything that travels on the reply socket towards the executor."""
 
-    __slots__ = ("started", "ready", "failure")
+    __slots__ = ("started", "ready", "failure", "serving")
     FIELDS: ClassVar[dict[int, Field]] = {
         1: ("started", MESSAGE, False, Started),
         2: ("ready", MESSAGE, False, Ready),
         3: ("failure", MESSAGE, False, SetupFailure),
+        4: ("serving", MESSAGE, False, Serving),
     }
-    ONEOFS: ClassVar[tuple[tuple[str, ...], ...]] = (("started", "ready", "failure"),)
+    ONEOFS: ClassVar[tuple[tuple[str, ...], ...]] = (("started", "ready", "failure", "serving"),)
     if TYPE_CHECKING:
         started: Started | None
         ready: Ready | None
         failure: SetupFailure | None
+        serving: Serving | None
 
         def __init__(
             self,
@@ -456,6 +533,7 @@ class Reply(Message):
             started: Started | None = None,
             ready: Ready | None = None,
             failure: SetupFailure | None = None,
+            serving: Serving | None = None,
         ) -> None: ...
 
 
