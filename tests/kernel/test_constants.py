@@ -158,7 +158,7 @@ def test_symbols_of_one_architecture() -> None:
 
 def test_each_symbol_is_defined_once() -> None:
     defined: list[str] = []
-    for name in ("files", "ioctls", "memory", "network", "processes", "system"):
+    for name in ("files", "ioctls", "memory", "network", "processes", "structures", "system"):
         table: str = importlib.import_module(f"{constant_tables.__name__}.{name}").TEXT
         defined += [entry.split("=")[0] for entry in table.split() if "=" in entry]
     assert len(defined) == len(set(defined))

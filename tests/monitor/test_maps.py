@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stockade.monitor.maps import find, parse
+from stockade.monitor.maps import MemoryMap, find, parse
 
 
 def own_maps() -> str:
@@ -102,3 +102,36 @@ def test_no_text_breaks_the_parser(text: str) -> None:
 def test_a_cut_text_gives_the_whole_lines(end: int) -> None:
     whole = [(mapping.start, mapping.end) for mapping in parse(LINES)]
     assert [(m.start, m.end) for m in parse(LINES[:end])] == whole[: len(list(parse(LINES[:end])))]
+
+
+def test_a_map_that_is_asked_often() -> None:
+    memory_map = MemoryMap(LINES)
+    code = memory_map.at(0x7FFFF7FC5010)
+    assert code is not None
+    assert (code.name, code.is_executable, code.place(0x7FFFF7FC5010)) == ("[vdso]", True, 0x10)
+    assert memory_map.code_at(0x7FFFF7FC5010) is code
+    assert memory_map.code_at(0x555555554000) is None
+    assert [memory_map.at(address) for address in (0, 0x555555553FFF, 0x555555556000, 2**64)] == [None] * 4
+    assert MemoryMap("").at(5) is None
+    assert MemoryMap("").code_at(5) is None
+
+
+def test_where_a_file_begins() -> None:
+    text = "1000-2000 r--p 00000000 0:0 1 /a\n2000-3000 r-xp 00001000 0:0 1 /a\n3000-4000 r-xp 00000000 0:0 2 /b\n"
+    memory_map = MemoryMap(text + "5000-6000 r-xp 00001000 0:0 3 /c\n")
+    starts = {}
+    for address in (0x2000, 0x3000, 0x5000):
+        mapping = memory_map.at(address)
+        assert mapping is not None
+        start = memory_map.start_of_file(mapping)
+        starts[address] = start.start if start else None
+    assert starts == {0x2000: 0x1000, 0x3000: 0x3000, 0x5000: None}
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=20), st.integers(0, 2**64 - 1))
+def test_the_map_agrees_with_a_plain_search(edges: list[int], address: int) -> None:
+    pairs = list(zip(sorted(set(edges))[::2], sorted(set(edges))[1::2], strict=False))
+    text = "".join(f"{start:x}-{end:x} r-xp 00000000 0:0 1 /f{start}\n" for start, end in pairs)
+    for asked in (address, *edges):
+        found = MemoryMap(text).at(asked)
+        assert find(text, asked)[0] == (found.name if found else "[unmapped]")

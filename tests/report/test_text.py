@@ -6,7 +6,8 @@ import pytest
 from google.protobuf.message import Message
 
 from stockade._proto import report_pb2
-from stockade.report.text import ending, format_report
+from stockade.report.text import MAXIMUM_SHOWN, ending, format_report
+from stockade.report.trace_summary import format_time
 from stockade.wrap import cells
 
 Violation = report_pb2.Violation
@@ -178,6 +179,140 @@ def test_every_end(status: report_pb2.Status, reason: dict[str, int | str], expe
     assert format_report(made, prefix="stockade: ") == f"stockade: {expected}\n"
 
 
+def test_calls_that_happened_in_permissive_mode() -> None:
+    happened, refused = violation(Violation.SYSCALL, allowed=True), violation(Violation.SYSCALL, count=1)
+    made = report(happened, refused, mode="permissive", status=report_pb2.STATUS_OK)
+    made.returncode = 0
+    text = format_report(made, 200)
+    said = "3 calls would be refused, and happened; one call was refused all the same"
+    assert text.startswith(f"tool ended with exit code 0; {said}\n\nViolation 1 of 2: socket(")
+    assert "the policy does not allow it; it would be refused, and happened\n" in text
+    assert "the policy does not allow it; answered with EPERM\n" in text
+    del made.violations[1]
+    assert ending(made) == "tool ended with exit code 0; 3 calls would be refused, and happened"
+
+
+def test_many_violations_are_not_all_shown() -> None:
+    made = report(*[violation(Violation.SYSCALL)] * (MAXIMUM_SHOWN + 2), mode="refuse", status=report_pb2.STATUS_OK)
+    text = format_report(made)
+    assert f"Violation {MAXIMUM_SHOWN} of {MAXIMUM_SHOWN + 2}: " in text
+    assert f"Violation {MAXIMUM_SHOWN + 1}" not in text
+    assert "\n\n2 further violations in the result.\n" in text
+
+
+def test_a_verdict_of_the_user() -> None:
+    made = report(status=report_pb2.STATUS_EXTERNAL_KILL, user_verdict="seen enough")
+    made.reason.killed_by = "verdict"
+    assert ending(made) == "tool was ended by a callback, which said: seen enough"
+    made.user_verdict = ""
+    assert ending(made) == "tool was killed from outside (verdict)"
+
+
+@pytest.mark.parametrize(
+    ("monitor", "threads", "notes"),
+    [
+        ("ptrace", 0, []),
+        ("", 0, []),
+        ("unotify", 0, ["Monitor: unotify"]),
+        ("ptrace", 1, ["One thread of the caller's process is left behind in hooks that did not return"]),
+        ("ptrace", 5, ["5 threads of the caller's process are left behind in hooks that did not return"]),
+    ],
+)
+def test_monitor_and_abandoned_threads(monitor: str, threads: int, notes: list[str]) -> None:
+    text = format_report(report(monitor=monitor, abandoned_threads=threads), 200)
+    assert text.splitlines()[1:] == [line for note in notes for line in ("", note)]
+
+
+def test_stacks() -> None:
+    frames = [
+        report_pb2.Frame(module="/usr/lib/libc.so.6", offset=0x10F5A2, symbol="write", found_by="pc"),
+        report_pb2.Frame(module="/bin/tool", offset=0x1234, found_by="scan"),
+        report_pb2.Frame(address=0xDEAD, found_by="frame pointer"),
+    ]
+    stacks = [
+        report_pb2.ThreadStack(pid=1, tid=2, name="worker", frames=frames),
+        report_pb2.ThreadStack(pid=3, tid=3, missing="it was gone"),
+        report_pb2.ThreadStack(pid=4, tid=4),
+    ]
+    text = format_report(report(stacks=stacks), 200)
+    assert (
+        '\n\nStack of thread 2 "worker" of process 1; perhaps: a word of the stack that looks like a return address:\n'
+        "  #0 /usr/lib/libc.so.6+0x10f5a2 (write)\n  #1 /bin/tool+0x1234 (perhaps)\n  #2 0xdead\n"
+        "\nStack of thread 3:\n  it was gone\n\nStack of thread 4:\n  no frame was found\n"
+    ) in text
+    many = format_report(report(stacks=stacks * 10), 200)
+    assert many.count("Stack of thread") == 16
+    assert "\n14 further threads with stacks in the result.\n" in many
+
+
+def test_the_flight_recorder() -> None:
+    events = [
+        report_pb2.FlightEvent(at=1_500_000, tid=7, name="read", text="read(0, 0x7ff0, 5)", answer="ask: allowed"),
+        report_pb2.FlightEvent(at=2_000_000_000, tid=8, name="signal", text="SIGSEGV", answer="delivered"),
+        report_pb2.FlightEvent(at=2_000_000_001, tid=8, name="exit", text="SIGSEGV"),
+    ]
+    text = format_report(report(flight_recorder=events, flight_recorder_dropped=9))
+    assert text.endswith(
+        "\n\nLast events before the end (9 before them):\n  0.001500 7 read(0, 0x7ff0, 5) = ask: allowed\n"
+        "  2.000000 8 signal SIGSEGV: delivered\n  2.000000 8 exit SIGSEGV\n"
+    )
+
+
+def _summary() -> report_pb2.TraceSummary:
+    made = report_pb2.TraceSummary()
+    made.calls.add(syscall="openat", count=123456, errors=12, total_time=1.5, longest_time=0.0123, decision_time=30)
+    made.calls.add(syscall="a_very_long_name_of_a_system_call", count=1, total_time=15e-6, longest_time=15e-6)
+    made.slowest.add(text="openat(AT_FDCWD, 0x7ffc12345678, O_RDONLY)", time=0.0123, at=500_000_000, tid=4711)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        (40, "call count total"),
+        (60, "call count errors total longest"),
+        (80, "call count errors total longest deciding"),
+        (120, "call count errors total longest deciding"),
+    ],
+)
+def test_the_trace_summary_at_every_width(width: int, headings: str) -> None:
+    text = format_report(report(trace_summary=_summary()), width)
+    lines = text.splitlines()
+    assert all(cells(line) <= width for line in lines)
+    table = lines.index(next(line for line in lines if line.split()[:2] == ["call", "count"]))
+    assert " ".join(lines[table].split()) == headings
+    assert lines[table + 1].split()[:2] == ["openat", "123456"]
+    assert len({len(line) for line in lines[table : table + 2]}) == 1
+    assert "12.3 ms openat(AT_FDCWD, 0x7ffc12345678, O_RDONLY), thread 4711, after 500 ms" in unwrapped(text)
+    assert "Traced calls: 123457 calls, 30.0 s until they were decided, 1.50 s from then" in unwrapped(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0"),
+        (1e-9, "0.00 us"),
+        (4.56e-7, "0.46 us"),
+        (9.996e-6, "10.0 us"),
+        (0.0004561, "456 us"),
+        (0.01, "10.0 ms"),
+        (0.99999, "1000 ms"),
+        (1, "1.00 s"),
+        (12345, "12345 s"),
+    ],
+)
+def test_times(seconds: float, text: str) -> None:
+    assert format_time(seconds) == text
+
+
+def test_a_summary_of_nothing_and_of_many() -> None:
+    assert format_report(report(trace_summary=report_pb2.TraceSummary())).endswith("\n\nTraced calls: none\n")
+    made = report_pb2.TraceSummary(calls=[report_pb2.TracedCall(syscall=f"call_{i}", count=1) for i in range(50)])
+    text = format_report(report(trace_summary=made))
+    assert "  call_39 " in text and "call_40" not in text
+    assert text.endswith("  and 10 more\n")
+
+
 def test_setup_failure() -> None:
     failure = report_pb2.SetupFailureReport(step="exec", errno=2, path="/bin/x", hint="add it")
     text = format_report(report(status=report_pb2.STATUS_SETUP_ERROR, setup_failure=failure))
@@ -241,6 +376,12 @@ def test_hostile_text_in_every_field(width: int) -> None:
         setup_failure=report_pb2.SetupFailureReport(errno=99999),
         limit=report_pb2.LimitReached(name="x", allowed=1, measured=2),
         reason=report_pb2.Reason(killed_by=HOSTILE),
+        monitor="x",
+        user_verdict="x",
+        stacks=[report_pb2.ThreadStack(frames=[report_pb2.Frame()]), report_pb2.ThreadStack(missing="x")],
+        flight_recorder=[report_pb2.FlightEvent(text="x")],
+        trace_summary=_summary(),
+        abandoned_threads=2,
     )
     _fill(made)
     text = format_report(made, width, prefix="")

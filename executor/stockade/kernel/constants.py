@@ -102,10 +102,10 @@ class _Tables:
 
 @cache
 def _loaded() -> _Tables:
-    from stockade.kernel.constant_tables import files, ioctls, memory, network, processes, system
+    from stockade.kernel.constant_tables import files, ioctls, memory, network, processes, structures, system
 
     tables = _Tables()
-    for module in (files, memory, processes, network, system, ioctls):
+    for module in (files, memory, processes, network, system, ioctls, structures):
         tables.add(module.TEXT)
     return tables
 

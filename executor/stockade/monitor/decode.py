@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stockade._proto import report_pb2
 from stockade.kernel import constants
@@ -17,7 +17,9 @@ from stockade.kernel.signatures import Kind, Parameter, known_calls, signature, 
 from stockade.kernel.signatures.dependent import NO_SYMBOLS
 from stockade.monitor import decode_memory as memory
 from stockade.monitor.decode_memory import Reader
+from stockade.monitor.decode_structures import Place, decode_use
 from stockade.monitor.prototypes import prototype
+from stockade.monitor.structures import use_of
 from stockade.text import escape
 
 AT_FDCWD = -100
@@ -56,6 +58,8 @@ class _Context:
     raw: tuple[int, ...]
     parameters: tuple[Parameter, ...]
     reader: Reader
+    # Kind and target of the descriptors that were looked up.
+    descriptors: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def word(self) -> int:
@@ -88,7 +92,11 @@ def decode_arguments(
     context = _Context(syscall_name, architecture_name, raw, parameters, reader)
     return [
         report_pb2.Argument(
-            name=parameter.name, type=parameter.kind.c_type, value=raw[index], text=_decode(context, index)
+            name=parameter.name,
+            type=parameter.kind.c_type,
+            value=raw[index],
+            text=_decode(context, index),
+            descriptor_kind=_descriptor_kind(context, index),
         )
         for index, parameter in enumerate(parameters)
     ]
@@ -137,13 +145,23 @@ def _decode(context: _Context, index: int) -> str:
     value = context.raw[index] & ((1 << kind.width) - 1)
     if context.word == 4:
         value &= 0xFFFFFFFF
+    use = use_of(context.name, index, context.raw) if value else None
     decoder = _BY_KIND.get(kind.name) or _BY_ROLE.get(kind.role, _number)
     try:
-        return decoder(context, index, value)
+        return decode_use(use, _place(context, index, value)) if use else decoder(context, index, value)
     except OSError:
         return f"{value:#x} (unreadable)"
     except (ValueError, LookupError, OverflowError, struct.error):
         return f"{value:#x}"
+
+
+def _place(context: _Context, index: int, address: int) -> Place:
+    raw = (*context.raw[:index], address, *context.raw[index + 1 :])
+
+    def describe(descriptor: int) -> str:
+        return _descriptor(context, index, descriptor)
+
+    return Place(context.reader, context.architecture, context.word, context.name, raw, index, describe)
 
 
 def _number(context: _Context, index: int, value: int) -> str:
@@ -175,9 +193,30 @@ def _identity(context: _Context, index: int, value: int) -> str:
 def _descriptor(context: _Context, index: int, value: int) -> str:
     del index
     number = signed(value, 32)
-    describe: Callable[[int], str | None] | None = getattr(context.reader, "describe_fd", None)
-    target = describe(number) if describe is not None and number >= 0 else None
+    _, target = _look_up(context, number)
     return f"{number}<{escape(target[: memory.STRING_LIMIT])}>" if target else str(number)
+
+
+def _descriptor_kind(context: _Context, index: int) -> str:
+    """Return the kind of a descriptor; "" for an argument that is none, or that is not known."""
+    number = signed(context.raw[index], 32)
+    if context.parameters[index].kind.role not in ("fd", "dirfd") or number < 0:
+        return ""
+    return escape(_look_up(context, number)[0])
+
+
+def _look_up(context: _Context, number: int) -> tuple[str, str]:
+    """Return kind and target of a descriptor, as far as the reader knows of such things."""
+    if number < 0:
+        return "", ""
+    if number not in context.descriptors:
+        look_up: Callable[[int], tuple[str, str]] | None = getattr(context.reader, "look_up_fd", None)
+        if look_up is not None:
+            context.descriptors[number] = look_up(number)
+        else:
+            describe: Callable[[int], str | None] | None = getattr(context.reader, "describe_fd", None)
+            context.descriptors[number] = "", (describe(number) if describe is not None else None) or ""
+    return context.descriptors[number]
 
 
 def _directory(context: _Context, index: int, value: int) -> str:

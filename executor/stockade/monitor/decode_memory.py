@@ -19,11 +19,12 @@ ARRAY_LIMIT = 16
 ARRAY_STRING_LIMIT = 128
 PAGE = 4096
 SOCKADDR_LIMIT = 128
+NUL = b"\0"
 
-AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
+AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_ALG, AF_VSOCK = 1, 2, 10, 16, 17, 38, 40
 FAMILY_NAMES = {
     0: "AF_UNSPEC", AF_UNIX: "AF_UNIX", AF_INET: "AF_INET", AF_INET6: "AF_INET6", AF_NETLINK: "AF_NETLINK",
-    17: "AF_PACKET", 38: "AF_ALG", 40: "AF_VSOCK", 44: "AF_XDP",
+    AF_PACKET: "AF_PACKET", AF_ALG: "AF_ALG", AF_VSOCK: "AF_VSOCK", 44: "AF_XDP",
 }  # fmt: skip
 UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 
@@ -103,13 +104,23 @@ def data(reader: Reader, address: int, size: int) -> str:
     return quote(found, DATA_LIMIT) + (CUT_MARK if len(found) < size else "")
 
 
-def vector(reader: Reader, address: int, count: int, word: int) -> str:
-    """Return an array of `struct iovec`: where and how long each part is."""
+def vector(reader: Reader, address: int, count: int, word: int, *, show_data: bool = False) -> str:
+    """Return an array of `struct iovec`: where (or, to `show_data`, what) and how long each part is."""
     count = max(count, 0)
     layout = struct.Struct("<QQ" if word == 8 else "<II")
     raw = read_exactly(reader, address, min(count, ARRAY_LIMIT) * layout.size) if count else b""
-    shown = [f"{{{base:#x}, {length}}}" for base, length in layout.iter_unpack(raw)]
+    shown = [
+        f"{{{_part(reader, base, length) if show_data else f'{base:#x}'}, {length}}}"
+        for base, length in layout.iter_unpack(raw)
+    ]
     return f"[{', '.join(shown + ([CUT_MARK] if count > ARRAY_LIMIT else []))}]"
+
+
+def _part(reader: Reader, address: int, size: int) -> str:
+    try:
+        return data(reader, address, size)
+    except OSError:
+        return f"{address:#x} (unreadable)"
 
 
 def times(reader: Reader, address: int, count: int, word: int, fraction: str) -> str:
@@ -157,7 +168,14 @@ def _socket_place(family: int, raw: bytes) -> str:
         if not rest:
             return "unnamed"
         # An abstract name is all that follows the first NUL, other NULs included; a path ends at its first.
-        return f"abstract {quote(rest[1:])}" if rest[0] == 0 else quote(rest.partition(b"\0")[0])
+        return f"abstract {quote(rest[1:])}" if rest[0] == 0 else quote(rest.partition(NUL)[0])
     if family == AF_NETLINK and len(raw) >= 12:
         return f"port {int.from_bytes(raw[4:8], 'little')}, groups {int.from_bytes(raw[8:12], 'little'):#x}"
+    if family == AF_VSOCK and len(raw) >= 12:
+        return f"cid {int.from_bytes(raw[8:12], 'little')} port {int.from_bytes(raw[4:8], 'little')}"
+    if family == AF_PACKET and len(raw) >= 8:
+        interface = int.from_bytes(raw[4:8], "little", signed=True)
+        return f"protocol {int.from_bytes(raw[2:4], 'big'):#x}, interface {interface}"
+    if family == AF_ALG and len(raw) >= 25:  # type in 14 bytes, two numbers, name
+        return f"{quote(raw[2:16].partition(NUL)[0])}, {quote(raw[24:].partition(NUL)[0])}"
     return quote(rest, DATA_LIMIT)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 ANONYMOUS = "[anonymous]"
 UNMAPPED = "[unmapped]"
+# A file is mapped in a few parts, one after the other.
+MOST_PARTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,15 @@ class Mapping:
     offset: int
     # Path of the file, a name in brackets such as "[vdso]", or "[anonymous]"
     name: str
+
+    @property
+    def is_executable(self) -> bool:
+        """Whether code in it may run."""
+        return "x" in self.permissions
+
+    def place(self, address: int) -> int:
+        """Offset in the file of an address within the mapping."""
+        return self.offset + address - self.start
 
 
 def parse(text: str) -> Iterator[Mapping]:
@@ -50,5 +62,38 @@ def find(text: str, address: int) -> tuple[str, int]:
     """
     for mapping in parse(text):
         if mapping.start <= address < mapping.end:
-            return mapping.name, mapping.offset + address - mapping.start
+            return mapping.name, mapping.place(address)
     return UNMAPPED, 0
+
+
+class MemoryMap:
+    """The mappings of a process, made to be asked often. `text` is that of /proc/<pid>/maps."""
+
+    def __init__(self, text: str) -> None:
+        self._mappings = sorted(parse(text), key=lambda mapping: mapping.start)
+        self._starts = [mapping.start for mapping in self._mappings]
+        code = [mapping for mapping in self._mappings if mapping.is_executable]
+        self._first_code = code[0].start if code else 0
+        self._end_of_code = max((mapping.end for mapping in code), default=0)
+
+    def at(self, address: int) -> Mapping | None:
+        """The mapping that holds an address."""
+        index = bisect_right(self._starts, address) - 1
+        if index < 0 or address >= self._mappings[index].end:
+            return None
+        return self._mappings[index]
+
+    def code_at(self, address: int) -> Mapping | None:
+        """The executable mapping that holds an address. Cheap for addresses far from any code."""
+        if not self._first_code <= address < self._end_of_code:
+            return None
+        mapping = self.at(address)
+        return mapping if mapping is not None and mapping.is_executable else None
+
+    def start_of_file(self, mapping: Mapping) -> Mapping | None:
+        """The mapping of the first bytes of the file that `mapping` is a part of: where its ELF header is."""
+        index = bisect_right(self._starts, mapping.start) - 1
+        for candidate in reversed(self._mappings[max(0, index - MOST_PARTS) : index + 1]):
+            if candidate.name == mapping.name and candidate.offset == 0:
+                return candidate
+        return None

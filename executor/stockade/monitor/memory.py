@@ -42,11 +42,24 @@ class TaskMemory:
 
     def describe_fd(self, descriptor: int) -> str | None:
         """What the descriptor leads to, as /proc says, or None."""
-        return self._link(f"fd/{descriptor}")
+        return self.look_up_fd(descriptor)[1] or None
+
+    def look_up_fd(self, descriptor: int) -> tuple[str, str]:
+        """Kind of the descriptor ("file", "pipe", "closed" …) and what it leads to; "" for what cannot be told."""
+        from stockade.monitor.descriptors import look_up
+
+        return look_up(self.tid, descriptor)
 
     def program(self) -> str:
         """Path of the program inside the box, "" when it cannot be told."""
         return self._link("exe") or ""
+
+    def name(self) -> str:
+        """Name of the thread as ps shows it, "" when the task is gone."""
+        try:
+            return os.fsdecode(read_small_file(f"/proc/{self.tid}/comm").removesuffix(b"\n"))
+        except OSError:
+            return ""
 
     def command_line(self) -> list[str]:
         """Arguments of the process, at most 64 of them and 4 KiB."""
