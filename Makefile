@@ -31,7 +31,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	$(BIN)/python benchmarks/start.py; started=$$?; $(BIN)/python benchmarks/compile.py && exit $$started
+	failed=0; for each in start compile monitor; do $(BIN)/python benchmarks/$$each.py || failed=1; done; exit $$failed
 
 proto: setup
 	$(BIN)/python tools/generate_proto.py

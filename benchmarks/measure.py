@@ -69,6 +69,34 @@ def each_alone(contestants: Mapping[str, Callable[[], object]], rounds: int) -> 
     return {name: Times(tuple(sorted(values))) for name, values in taken.items()}
 
 
+def sampled(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, Times]:
+    """As `in_turn`, for contestants that give their own times, in milliseconds; one round warms up."""
+    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    for number in range(rounds + 1):
+        for name, run in contestants.items():
+            milliseconds = run()
+            if number:
+                taken[name].append(milliseconds)
+    return {name: Times(tuple(sorted(values))) for name, values in taken.items()}
+
+
+def per_event(times: Mapping[str, Times], name: str, events: int) -> float | None:
+    """Microseconds for one event, from the runs "`name` 0" and "`name` `events`"; None when there were none."""
+    if f"{name} {events}" not in times:
+        return None
+    return (times[f"{name} {events}"].median - times[f"{name} 0"].median) / events * 1e3
+
+
+def events_table(title: str, costs: Mapping[str, float | None], peer: str) -> str:
+    """Microseconds for one event of each contestant as Markdown; None is for one that is missing here."""
+    lines = [f"### {title}", "", "| | µs per event | ratio |", "|---|---|---|"]
+    base = costs.get(peer)
+    for name, cost in costs.items():
+        ratio = f"{cost / base:.2f}" if cost is not None and base else "-"
+        lines.append(f"| {name} | {'missing' if cost is None else f'{cost:.2f}'} | {ratio} |")
+    return "\n".join(lines) + "\n"
+
+
 def build(source: str, name: str, directory: Path) -> str:
     """Compile a static C program."""
     path = directory / name

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from measure import CALLS_C, TRUE_C, Times, build, each_alone, in_turn, judge, table, version_of, workspace
+from measure import CALLS_C, TRUE_C, Times, build, each_alone, in_turn, judge, per_event, table, version_of, workspace
 
 from stockade import Executor, Policy, PolicyBuilder, Syscall, Verdict
 
@@ -65,13 +65,6 @@ def hook_times(program: str, events: int, rounds: int) -> dict[str, Times]:
             strace = ["strace", "--seccomp-bpf", "-f", "-e", "trace=getppid", "-o", os.devnull, *arguments]
             contestants[f"strace {count}"] = functools.partial(subprocess.run, strace, check=True)
     return in_turn(contestants, rounds)
-
-
-def per_event(times: dict[str, Times], name: str, events: int) -> float | None:
-    """Microseconds for one event of `name`."""
-    if f"{name} {events}" not in times:
-        return None
-    return (times[f"{name} {events}"].median - times[f"{name} 0"].median) / events * 1e3
 
 
 def main() -> int:

@@ -43,3 +43,26 @@ def test_compile_runs() -> None:
         "### Goals",
     ):
         assert text in done.stdout
+
+
+@pytest.mark.slow
+def test_monitor_runs() -> None:
+    sizes = {"--rounds": 2, "--events": 20, "--commands": 3, "--threads": 3, "--calls": 1000}
+    command = [sys.executable, str(BENCHMARKS / "monitor.py"), *(str(part) for pair in sizes.items() for part in pair)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    for text in (
+        "per event, alone",
+        "supervisor in C",
+        "per event, beside a busy Python thread",
+        "| permissive, unotify |",
+        "static true, paced",
+        "static true, back to back",
+        "violation to verdict",
+        "1000 calls that are allowed",
+        "a shell script of 3 commands",
+        "3 threads, one after the other",
+        "### Goals",
+        "from the refused call to the verdict",
+    ):
+        assert text in done.stdout
