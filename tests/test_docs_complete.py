@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import stockade
-from stockade import Executor, Limits, Process, Result, Status, Syscall
+from stockade import Executor, Limits, Notify, OpenRequest, Process, Result, Status, Syscall, Verdict
 from stockade.cli import COMMANDS, policy, run_words
 from stockade.cli.help import RUN_EPILOG
 from stockade.policy import profiles
@@ -19,7 +19,8 @@ from stockade.policy.groups import GROUPS
 from stockade.policy.refused import REFUSED
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-API, CLI, PROFILES = ((DOCS / name).read_text() for name in ("api.md", "cli.md", "profiles.md"))
+API = "".join((DOCS / name).read_text() for name in ("api.md", "hooks.md", "client.md", "monitor.md"))
+CLI, PROFILES = ((DOCS / name).read_text() for name in ("cli.md", "profiles.md"))
 POLICY = (DOCS / "policy.md").read_text() + (DOCS / "reference.md").read_text()
 
 
@@ -69,10 +70,10 @@ def test_each_public_name_is_explained() -> None:
     assert "arg(1)" in POLICY
 
 
-@pytest.mark.parametrize("owner", [Executor, Process, Result, Syscall], ids=lambda owner: owner.__name__)
+@pytest.mark.parametrize("owner", [Executor, Process, Result, Syscall, Notify, Verdict, OpenRequest], ids=lambda owner: owner.__name__)
 def test_the_attributes_of_public_classes_are_listed(owner: type) -> None:
     internal = {"open_files", "watch", "wait_until_started", "abandon", "release", "attach_to", "internal_error"}
-    internal |= {"memory_was_read", "check_returncode"}
+    internal |= {"memory_was_read", "check_returncode", "begin", "run_to_end"}
     assert public_names(owner) - internal <= {*code_words(API), *re.findall(r"\w+", API)}
 
 
