@@ -22,7 +22,12 @@ from stockade import Executor, Policy, PolicyBuilder, Result, Status, Violation
 from stockade._proto.lean import CompiledProgram
 from stockade.kernel.architectures import native
 from stockade.kernel.process import PR_SET_CHILD_SUBREAPER, prctl
-from stockade.kernel.seccomp_constants import FREE_EXEC_COOKIE, SECCOMP_RET_ALLOW, SECCOMP_RET_TRACE
+from stockade.kernel.seccomp_constants import (
+    FREE_EXEC_COOKIE,
+    SECCOMP_RET_ALLOW,
+    SECCOMP_RET_TRACE,
+    SECCOMP_RET_USER_NOTIF,
+)
 from stockade.policy.bpf.instructions import JEQ, JMP, LOAD_WORD, RET_K, Instruction, encode, high_word, low_word
 from stockade.policy.verdicts import DATA_FREE_EXEC
 from stockade.sandboxee.launch import program_digest
@@ -99,8 +104,9 @@ def open_wide(program: str | Path) -> PolicyBuilder:
     return PolicyBuilder().danger_default_allow_all().add_file(program)
 
 
-def everything_but_the_free_exec() -> bytes:
+def everything_but_the_free_exec(monitor: str = "ptrace") -> bytes:
     """A filter that lets every call through, and hands only the free exec to the monitor."""
+    handed_over = SECCOMP_RET_USER_NOTIF if monitor == "unotify" else SECCOMP_RET_TRACE | DATA_FREE_EXEC
     number = native().number("execveat")
     cookie_low, cookie_high = FREE_EXEC_COOKIE & 0xFFFFFFFF, FREE_EXEC_COOKIE >> 32
     program = (
@@ -110,7 +116,7 @@ def everything_but_the_free_exec() -> bytes:
         Instruction(JMP | JEQ, 0, 3, cookie_low),
         Instruction(LOAD_WORD, k=4 * high_word(5)),
         Instruction(JMP | JEQ, 0, 1, cookie_high),
-        Instruction(RET_K, k=SECCOMP_RET_TRACE | DATA_FREE_EXEC),
+        Instruction(RET_K, k=handed_over),
         Instruction(RET_K, k=SECCOMP_RET_ALLOW),
     )
     return encode(program)
@@ -119,9 +125,8 @@ def everything_but_the_free_exec() -> bytes:
 def without_rules(policy: Policy, instructions: bytes | None = None, **options: Any) -> Executor:
     """An executor whose filter refuses nothing (or is `instructions`): what holds then are the other layers."""
     executor = Executor(policy, **options)
-    program = CompiledProgram(
-        architecture=native().audit_token, instructions=instructions or everything_but_the_free_exec(), mode="enforce"
-    )
+    instructions = instructions or everything_but_the_free_exec(executor.monitor)
+    program = CompiledProgram(architecture=native().audit_token, instructions=instructions, mode="enforce")
     program.digest = program_digest(policy.digest, program)
     executor._program = program
     return executor

@@ -57,9 +57,9 @@ class ForkserverClient:
         self._channel = ours
         self._identity = caller()
 
-    def send(self, payload: bytes, reply: int) -> None:
-        """Send one ForkRequest with the run's reply socket. BrokenPipeError when the forkserver is gone."""
-        self._channel.send(payload, [reply])
+    def send(self, payload: bytes, reply: int, *descriptors: int) -> None:
+        """Send one ForkRequest with the reply socket and more descriptors. BrokenPipeError when it is gone."""
+        self._channel.send(payload, [reply, *descriptors])
 
     @property
     def pid(self) -> int:
@@ -102,8 +102,10 @@ _lock = threading.Lock()
 _current: ForkserverClient | None = None
 
 
-def request_fork(payload: bytes, reply: int, *, may_start: bool = True) -> None:
+def request_fork(payload: bytes, reply: int, *descriptors: int, may_start: bool = True) -> None:
     """Send a ForkRequest to this process's forkserver, starting one where there is none. Raises SetupError.
+
+    `reply` and the `descriptors` go with it.
 
     Not `may_start`: a SetupError instead, and no other change.
     """
@@ -119,7 +121,7 @@ def request_fork(payload: bytes, reply: int, *, may_start: bool = True) -> None:
                         dismissed.append(_current)
                     _current = ForkserverClient()
                 try:
-                    _current.send(payload, reply)
+                    _current.send(payload, reply, *descriptors)
                     return
                 except BrokenPipeError:
                     if not may_start:

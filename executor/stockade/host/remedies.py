@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-EPERM, ENOMEM, EINVAL, ENOSPC, ENOSYS = 1, 12, 22, 28, 38
+EPERM, ENOMEM, EACCES, EBUSY, EINVAL, ENOSPC, ENOSYS = 1, 12, 13, 16, 22, 28, 38
 
 _USER_NAMESPACES = (
     "enable them: `sysctl user.max_user_namespaces=10000`, on Debian `sysctl kernel.unprivileged_userns_clone=1`, on "
@@ -17,14 +17,20 @@ _COUNTS = (
     "max_cgroup_namespaces"
 )
 _TRACING = (
-    "allow tracing of own children: `sysctl kernel.yama.ptrace_scope=1`, or in a container `--cap-add SYS_PTRACE`; a "
-    "program that is already traced cannot be monitored"
+    "run this outside of the debugger, strace or other tracer that follows it; otherwise allow tracing of own "
+    "children: `sysctl kernel.yama.ptrace_scope=1` (from 3 only by /etc/sysctl.conf and a restart of the machine), or "
+    "in a container `--cap-add SYS_PTRACE`"
 )
 _KERNEL = "stockade needs Linux 5.17 or newer with namespaces and seccomp"
 _TOO_LONG = (
     "the filters under which this process runs already, and the policy's own, are together longer than the kernel "
     "takes (32768 instructions, and 4 for each filter): shorten the policy, or leave the other sandbox first"
 )
+_OTHER_LISTENER = (
+    "this process runs in a sandbox that uses seccomp user notification itself (a container, another run of stockade), "
+    'and the kernel allows one such monitor only: use monitor="ptrace"'
+)
+_NO_LISTENER = 'the listener of the filter cannot be had here: use monitor="ptrace"'
 _OLD_OR_FILTERED = (
     f"{_KERNEL}; where the kernel is new enough, a filter of the container that this runs in refuses the call (Docker: "
     "`--security-opt seccomp=unconfined --security-opt apparmor=unconfined`)"
@@ -40,6 +46,8 @@ _REMEDIES: tuple[tuple[str, frozenset[int], str, str], ...] = (
     ("proc", frozenset((EPERM,)), "proc", "the host's /proc is masked (as in a container); leave out add_proc"),
     ("seccomp", frozenset((EINVAL, ENOSYS)), "seccomp", _KERNEL),
     ("seccomp", frozenset((ENOMEM,)), "seccomp", _TOO_LONG),
+    ("seccomp", frozenset((EBUSY,)), "unotify monitor", _OTHER_LISTENER),
+    ("listener", frozenset((EPERM, EACCES, ENOSYS)), "unotify monitor", _NO_LISTENER),
     ("filter_of_init", frozenset((ENOMEM,)), "seccomp", _TOO_LONG),
     ("filter_of_init", frozenset((EPERM, EINVAL, ENOSYS)), "seccomp", _OLD_OR_FILTERED),
     ("mount_root", frozenset((EPERM, ENOSYS)), "mount namespaces", _OLD_OR_FILTERED),

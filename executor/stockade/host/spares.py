@@ -41,14 +41,15 @@ class _Spare:
 
     def is_usable(self) -> bool:
         """Whether a run of this moment's caller may take it: its forkserver still serves us, and it lives."""
-        return self.server == forkserver.serving_pid() and not _has_hung_up(self.channel)
+        return self.server == forkserver.serving_pid() and not has_hung_up(self.channel)
 
 
 def _identities(sources: Sequence[str]) -> list[tuple[int, int, int] | None]:
     return [mount.identity(source) for source in sources]
 
 
-def _has_hung_up(channel: Channel) -> bool:
+def has_hung_up(channel: Channel) -> bool:
+    """Whether the box at the other end is gone."""
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLHUP)
     return bool(poll.poll(0))

@@ -19,22 +19,30 @@ _LIBC = ctypes.PyDLL(None, use_errno=True)
 # Numbers of the system calls that the C library does not wrap. From pidfd_send_signal on all architectures agree.
 _NUMBERS_BY_MACHINE = {
     "x86_64": {
+        "mmap": 9,
+        "mprotect": 10,
         "rt_sigaction": 13,
+        "ioctl": 16,
         "clone": 56,
         "ptrace": 101,
         "capset": 126,
         "pivot_root": 155,
+        "tgkill": 234,
         "keyctl": 250,
         "seccomp": 317,
         "execveat": 322,
         "statx": 332,
     },
     "aarch64": {
+        "mmap": 222,
+        "mprotect": 226,
         "rt_sigaction": 134,
+        "ioctl": 29,
         "clone": 220,
         "ptrace": 117,
         "capset": 91,
         "pivot_root": 41,
+        "tgkill": 131,
         "keyctl": 219,
         "seccomp": 277,
         "execveat": 281,
@@ -51,6 +59,7 @@ _COMMON_NUMBERS = {
     "pidfd_open": 434,
     "close_range": 436,
     "openat2": 437,
+    "pidfd_getfd": 438,
     "mount_setattr": 442,
 }
 
@@ -130,3 +139,10 @@ def prepared_system_call(name: str, *argument_types: Any) -> tuple[Callable[...,
     function.argtypes = (Long, *argument_types)
     function.restype = Long
     return function, number_of(name)
+
+
+def error_of(number: int) -> int:
+    """Make the system call `number`, without arguments; the error number that came back, 0 for none."""
+    function = _LIBC["syscall"]
+    function.argtypes, function.restype = (Long,), Long
+    return ctypes.get_errno() if function(number) == -1 else 0

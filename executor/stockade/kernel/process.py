@@ -54,12 +54,16 @@ _close_range = system_call("close_range", Int, Int, Int)
 _personality = library_call("personality", Long)
 _keyctl = system_call("keyctl", Int, Long, Long, Long, Long)
 _prlimit = library_call("prlimit", Int, Int, Address, Address)
+_wait4 = library_call("wait4", Int, Address, Int, Address)
 _process_vm_readv = library_call("process_vm_readv", Long, Address, Long, Address, Long, Long)
 _sethostname = library_call("sethostname", Path, Size)
 _setdomainname = library_call("setdomainname", Path, Size)
 
 _ResourceLimit = ctypes.c_uint64 * 2
 _IoVector = ctypes.c_uint64 * 2
+# struct rusage: user and system time, each in seconds and microseconds, then 14 counts; 8 bytes each.
+RUSAGE_BYTES = 18 * 8
+WNOHANG = 1
 
 
 def clone(flags: int) -> tuple[int, int]:
@@ -90,6 +94,16 @@ def pidfd_open(pid: int) -> int:
 def pidfd_send_signal(pidfd: int, signo: int) -> None:
     """pidfd_send_signal(2). ESRCH when the process is gone."""
     _pidfd_send_signal(pidfd, signo, None, 0)
+
+
+def reap_one() -> tuple[int, int, bytes]:
+    """wait4(2) without waiting: pid (0: none has ended), wait status, struct rusage of what it and its children used.
+
+    Unlike `os.wait4` it imports nothing. ChildProcessError: no child.
+    """
+    status, usage = ctypes.c_int(), ctypes.create_string_buffer(RUSAGE_BYTES)
+    pid = _wait4(-1, ctypes.addressof(status), WNOHANG, ctypes.addressof(usage))
+    return pid, status.value, usage.raw
 
 
 def prctl(option: int, argument: int = 0, argument3: int = 0) -> int:
@@ -181,11 +195,11 @@ def process_vm_readv(pid: int, address: int, size: int) -> bytes:
 
 def prepare_execveat(
     descriptor: int, path: bytes, argv: Sequence[bytes], env: Sequence[bytes], flags: int, cookie: int
-) -> Callable[[], None]:
+) -> Callable[[], int]:
     """Lay out an execveat(2) so that calling the result makes that one system call and no other.
 
     `cookie` travels as a sixth argument, which the kernel ignores and a filter can see. The callable only returns when
-    the exec failed and nobody followed it; the caller must then leave.
+    the exec failed, with the error number, and nobody followed it; the caller must then leave.
     """
     function, number = prepared_system_call("execveat", Int, Path, Address, Address, Int, ctypes.c_uint64)
     arguments = (ctypes.c_char_p * (len(argv) + 1))(*argv, None)
@@ -200,8 +214,8 @@ def prepare_execveat(
         cookie,
     )
 
-    def execute() -> None:
-        function(*call)
+    def execute() -> int:
+        return ctypes.get_errno() if function(*call) else 0
 
     return execute
 

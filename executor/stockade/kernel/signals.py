@@ -39,6 +39,13 @@ def set_signal_mask(mask: int) -> None:
     del new
 
 
+def replace_signal_mask(mask: int) -> int:
+    """As `set_signal_mask`; returns the mask that held before."""
+    new, old = _signal_set(mask), _signal_set(0)
+    _sigprocmask(SIG_SETMASK, ctypes.addressof(new), ctypes.addressof(old))
+    return int.from_bytes(old.raw[:8], "little")
+
+
 def set_disposition(signo: int, disposition: int) -> None:
     """rt_sigaction(2): SIG_DFL or SIG_IGN for `signo`, with no flags."""
     # The kernel's struct sigaction: handler, flags, restorer, mask, 8 bytes each.

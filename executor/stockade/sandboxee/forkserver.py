@@ -16,7 +16,7 @@ from stockade._proto.lean import ForkRequest, TemplatePlan
 from stockade._proto.wire import decode, encode
 from stockade.comms.channel import Channel
 from stockade.kernel import process, signals
-from stockade.sandboxee import identity, mounts, template
+from stockade.sandboxee import identity, mounts, opener, template
 from stockade.sandboxee.idmap import open_usable_source
 from stockade.sandboxee.steps import Step, StepError, report
 
@@ -43,7 +43,7 @@ class Forkserver:
         self.control, self.owner = control, owner
         self.by_root = os.geteuid() == 0
         self.templates: dict[bytes, Template] = {}  # least recently used first
-        self.leaving: list[int] = []  # pidfds of dismissed templates, which stay until their last run has ended
+        self.leaving: list[int] = []  # pidfds of what ends by itself: templates whose last run goes on, openers
 
     def serve(self) -> None:
         """Answer requests until the owner is gone."""
@@ -68,6 +68,9 @@ class Forkserver:
         sources: list[int] = []
         try:
             request = decode(ForkRequest, payload)
+            if request.opener is not None:
+                self._leave_alone(opener.start(request.opener, run, descriptors[1:]))
+                return
             if self.by_root and any(mounts.is_bind(operation) for operation in request.run_mounts):
                 sources = self._open_run_sources(request)
                 payload = encode(request)
@@ -139,12 +142,16 @@ class Forkserver:
     def _dismiss(self, found: Template) -> None:
         """Let a template leave once its last run has ended."""
         found.channel.close()
-        self.leaving = [pidfd for pidfd in self.leaving if not _closed_if_ended(pidfd)]
-        if not _closed_if_ended(found.pidfd):
-            self.leaving.append(found.pidfd)
+        self._leave_alone(found.pidfd)
+
+    def _leave_alone(self, pidfd: int) -> None:
+        """Remember a child that leaves by itself, and forget those that have."""
+        self.leaving = [known for known in self.leaving if not _closed_if_ended(known)]
+        if not _closed_if_ended(pidfd):
+            self.leaving.append(pidfd)
 
     def kill_all(self) -> None:
-        """Kill every template and so every run, and stay until all of them are gone: nobody else might reap them."""
+        """Kill all templates and so all runs, and all openers; stay until they are gone: nobody else may reap them."""
         for pidfd in (*self.leaving, *(found.pidfd for found in self.templates.values())):
             try:
                 process.pidfd_send_signal(pidfd, process.SIGKILL)

@@ -17,8 +17,14 @@ from stockade.kernel.seccomp_constants import (
     INSTRUCTION_SIZE,
     SECCOMP_FILTER_FLAG_SPEC_ALLOW,
 )
+from stockade.kernel.trap import prepare_trap
+from stockade.sandboxee.client_variable import client_variable
 from stockade.sandboxee.init_filter import AUDIT_ARCH
 from stockade.sandboxee.steps import Step, StepError, report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 DIGEST_SIZE = 32
@@ -26,16 +32,17 @@ PERSONALITY_LINUX = 0
 EACCES, EINVAL, ENOENT, ENOEXEC = 13, 22, 2, 8
 
 
-def run(channel: Channel, gate: int, *, spare: bool) -> None:
+def run(channel: Channel, gate: int, *, spare: bool, proc: int = -1) -> None:
     """Be the sandboxee. Called in the child of init; never returns.
 
-    `gate` is the reading end of a pipe that init closes when it has protected itself.
+    `gate` is the reading end of a pipe that init closes when it has protected itself. `proc` is a descriptor of the
+    box's own proc for a program that forks copies of itself.
     """
     try:
-        _reset_process_state()
+        reset_process_state()
         if spare and not channel.is_readable():
             _touch()
-        _run(channel, gate)
+        _run(channel, gate, proc)
     except EOFError:
         os._exit(1)  # the executor is gone: nobody to tell
     except BaseException as error:
@@ -44,26 +51,72 @@ def run(channel: Channel, gate: int, *, spare: bool) -> None:
         os._exit(1)
 
 
-def _run(channel: Channel, gate: int) -> None:
-    launch, descriptors = _receive_launch(channel)
+def _run(channel: Channel, gate: int, proc: int) -> None:
+    launch, descriptors = receive_launch(channel)
     program = check_program(launch)
-    program_descriptor = _place_descriptors(launch, channel, descriptors, gate)
-    _set_process_state(launch)
+    program_descriptor, proc = place_descriptors(launch, channel, descriptors, gate, proc)
+    variable = client_variable(launch, program, channel, proc) if launch.deferred else None
+    trap = _prepare_trap() if launch.listener_flags else None  # before there may be no memory for it
+    set_process_state(launch)
     path, flags, where = _find_program(launch, program_descriptor)
+    if variable is not None:
+        _execute_unfiltered(launch, variable, channel, (where, path, flags))
     execute = process.prepare_execveat(where, path, launch.argv, launch.env, flags, FREE_EXEC_COOKIE)
     filter_flags = SECCOMP_FILTER_FLAG_SPEC_ALLOW if launch.danger_speculation else 0
+    if trap is not None:
+        install_notifying = seccomp.prepare_listener(program.instructions, filter_flags | launch.listener_flags)
+        _execute_notifying(launch, channel, path, install_notifying, trap, execute)
     install = seccomp.prepare_filter(program.instructions, filter_flags)
     channel.send(encode(Reply(ready=Ready(program=path))))
-    _wait_for_go(channel)
-    with Step("no_new_privs"):
-        process.set_no_new_privs()
-        if not launch.danger_speculation:
-            process.disable_speculation()
+    wait_for_go(channel)
+    give_up_privileges(launch)
     error = install()
     if error:
         raise StepError("seccomp", error, "", "the kernel refused the filter")
     execute()
     os._exit(1)  # not reached while a monitor follows the exec
+
+
+def _prepare_trap() -> Callable[[int], None]:
+    with Step("listener"):
+        return prepare_trap()
+
+
+def _execute_notifying(
+    launch: Launch,
+    channel: Channel,
+    path: bytes,
+    install: Callable[[], int],
+    trap: Callable[[int], None],
+    execute: Callable[[], int],
+) -> None:
+    """Install a filter with a listener, have the tracer take that, execute the program. Returns only by a StepError.
+
+    Any system call after the filter is on would wait for somebody who has the listener. So the tracer is told its
+    number by a trap, and by another one the error number of an exec that has failed.
+    """
+    channel.send(encode(Reply(ready=Ready(program=path))))
+    wait_for_go(channel)
+    give_up_privileges(launch)
+    listener = install()
+    if listener < 0:
+        raise StepError("seccomp", -listener, "", "the kernel refused the filter")
+    trap(listener)
+    trap(execute())
+    os._exit(1)  # not reached: the tracer ends us
+
+
+def _execute_unfiltered(launch: Launch, variable: bytes, channel: Channel, target: tuple[int, bytes, int]) -> None:
+    """Execute a program that has the filter installed later, by itself or in copies of itself (client library).
+
+    It keeps the connection, of which `variable` tells it. Returns only by a StepError.
+    """
+    where, path, flags = target
+    execute = process.prepare_execveat(where, path, launch.argv, [*launch.env, variable], flags, 0)
+    channel.send(encode(Reply(ready=Ready(program=path))))
+    wait_for_go(channel)
+    give_up_privileges(launch)
+    raise StepError("exec", execute(), os.fsdecode(path))
 
 
 def _touch() -> None:
@@ -78,7 +131,7 @@ def _touch() -> None:
     seccomp.prepare_filter(sample.programs[0].instructions)
 
 
-def _receive_launch(channel: Channel) -> tuple[Launch, list[int]]:
+def receive_launch(channel: Channel) -> tuple[Launch, list[int]]:
     """Wait for the Launch and its descriptors."""
     payload, descriptors = channel.receive()
     launch = decode(Command, payload).launch
@@ -110,8 +163,18 @@ def program_digest(policy_digest: bytes, program: CompiledProgram) -> bytes:
     return blake2b(parts, digest_size=DIGEST_SIZE).digest()
 
 
-def _place_descriptors(launch: Launch, channel: Channel, descriptors: list[int], gate: int) -> int | None:
-    """Put the passed descriptors at their numbers and close everything else but the connection and the program."""
+def place_descriptors(
+    launch: Launch,
+    channel: Channel,
+    descriptors: list[int],
+    gate: int,
+    proc: int = -1,
+    inert: Sequence[int] = (),
+) -> tuple[int | None, int]:
+    """Put the passed descriptors at their numbers, and close the rest but the connection, the program, `proc`, `inert`.
+
+    Returns the descriptors of the program, if it came as one, and of `proc`, if there is one.
+    """
     wanted = launch.descriptors
     if len(descriptors) != len(wanted) + launch.program_descriptor:
         raise StepError("descriptors", EINVAL, "", f"{len(descriptors)} arrived, {len(wanted)} were announced")
@@ -119,17 +182,20 @@ def _place_descriptors(launch: Launch, channel: Channel, descriptors: list[int],
     with Step("descriptors"):
         high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, base) for descriptor in descriptors]
         kept = fcntl.fcntl(channel.fileno(), fcntl.F_DUPFD_CLOEXEC, base)
+        if proc >= 0:
+            proc = fcntl.fcntl(proc, fcntl.F_DUPFD_CLOEXEC, base)
         os.read(gate, 1)  # returns when init has closed the other end
         for source, target in zip(high, wanted, strict=False):  # the program's may be one more
             os.dup2(source, target)
         program_descriptor = high[-1] if launch.program_descriptor else None
         channel.detach()  # not closed: a passed descriptor may have its number now
         channel.replace(kept)
-        process.close_all_but([*wanted, kept, *([] if program_descriptor is None else [program_descriptor])])
-    return program_descriptor
+        others = [other for other in (program_descriptor, proc, *inert) if other is not None and other >= 0]
+        process.close_all_but([*wanted, kept, *others])
+    return program_descriptor, proc
 
 
-def _reset_process_state() -> None:
+def reset_process_state() -> None:
     """Nothing of the caller's process state is inherited by accident: what is equal for all runs.
 
     Signal dispositions are the defaults since the forkserver and init have reset them.
@@ -142,7 +208,7 @@ def _reset_process_state() -> None:
         process.join_new_session_keyring()
 
 
-def _set_process_state(launch: Launch) -> None:
+def set_process_state(launch: Launch) -> None:
     """What each run asks for."""
     with Step("process_state"):
         os.umask(launch.umask)
@@ -201,7 +267,16 @@ def _check_not_script(descriptor: int) -> None:
         raise StepError("find_program", ENOEXEC, f"descriptor {descriptor}", detail)
 
 
-def _wait_for_go(channel: Channel) -> None:
+def give_up_privileges(launch: Launch) -> None:
+    """What holds for the rest of the process's life besides the filter; threads that it makes later inherit it."""
+    with Step("no_new_privs"):
+        process.set_no_new_privs()
+        if not launch.danger_speculation:
+            process.disable_speculation()
+
+
+def wait_for_go(channel: Channel) -> None:
+    """Wait for the executor's Go, which must be all that it says."""
     payload, descriptors = channel.receive()
     if decode(Command, payload).go is None or descriptors:
         raise StepError("request", EINVAL, "", "the executor sent something else than Go")

@@ -158,6 +158,13 @@ def _new_proc(operation: MountOperation) -> int:
         return mount.new_filesystem("proc", options, attributes)
 
 
+def detached_proc() -> int:
+    """A proc of the caller's pid namespace that can be written to and is mounted nowhere."""
+    attributes = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV | mount.MOUNT_ATTR_NOEXEC
+    with Step("proc", "of the fork server"):
+        return mount.new_filesystem("proc", {"hidepid": "2", "subset": "pid"}, attributes)
+
+
 def execute(tree: Tree, operations: Sequence[MountOperation], sources: Sequence[int | None]) -> None:
     """Carry out `operations` in order. `sources` holds, for each, its opened source (None: none, or left out)."""
     for operation, source in zip(operations, sources, strict=True):
