@@ -70,7 +70,9 @@ def test_each_public_name_is_explained() -> None:
     assert "arg(1)" in POLICY
 
 
-@pytest.mark.parametrize("owner", [Executor, Process, Result, Syscall, Notify, Verdict, OpenRequest], ids=lambda owner: owner.__name__)
+@pytest.mark.parametrize(
+    "owner", [Executor, Process, Result, Syscall, Notify, Verdict, OpenRequest], ids=lambda owner: owner.__name__
+)
 def test_the_attributes_of_public_classes_are_listed(owner: type) -> None:
     internal = {"open_files", "watch", "wait_until_started", "abandon", "release", "attach_to", "internal_error"}
     internal |= {"memory_was_read", "check_returncode", "begin", "run_to_end"}

@@ -19,14 +19,25 @@ if TYPE_CHECKING:
         ViolationError,
     )
     from stockade.executor import Executor
+    from stockade.fork_server import ForkServer
     from stockade.limits import Limits
-    from stockade.notify import Syscall, Verdict
+    from stockade.notify import (
+        Notify,
+        OpenRequest,
+        ProcessEvent,
+        QuotaEvent,
+        SignalEvent,
+        SignalVerdict,
+        Syscall,
+        Verdict,
+        hook,
+    )
     from stockade.policy.builder import PolicyBuilder
     from stockade.policy.conditions import arg
     from stockade.policy.policy import Policy
     from stockade.process import Process
     from stockade.result import Layer, Result, Status, Usage, Violation
-    from stockade.streams import DEVNULL, INHERIT, PIPE, STDOUT
+    from stockade.streams import DEVNULL, INHERIT, PIPE, SOCKETPAIR, STDOUT
 
 __version__ = "0.1.0"
 
@@ -34,19 +45,27 @@ __all__ = [
     "DEVNULL",
     "INHERIT",
     "PIPE",
+    "SOCKETPAIR",
     "STDOUT",
     "Executor",
+    "ForkServer",
     "Layer",
     "LimitError",
     "Limits",
     "MonitorError",
+    "Notify",
+    "OpenRequest",
     "Policy",
     "PolicyBuilder",
     "PolicyError",
     "Process",
+    "ProcessEvent",
+    "QuotaEvent",
     "Result",
     "SandboxError",
     "SetupError",
+    "SignalEvent",
+    "SignalVerdict",
     "Status",
     "Syscall",
     "UnsupportedError",
@@ -55,6 +74,7 @@ __all__ = [
     "Violation",
     "ViolationError",
     "arg",
+    "hook",
 ]
 
 _HOMES = {
@@ -68,14 +88,25 @@ _HOMES = {
         "ViolationError",
     ),
     "stockade.executor": ("Executor",),
+    "stockade.fork_server": ("ForkServer",),
     "stockade.limits": ("Limits",),
-    "stockade.notify": ("Syscall", "Verdict"),
+    "stockade.notify": (
+        "Notify",
+        "OpenRequest",
+        "ProcessEvent",
+        "QuotaEvent",
+        "SignalEvent",
+        "SignalVerdict",
+        "Syscall",
+        "Verdict",
+        "hook",
+    ),
     "stockade.policy.builder": ("PolicyBuilder",),
     "stockade.policy.conditions": ("arg",),
     "stockade.policy.policy": ("Policy",),
     "stockade.process": ("Process",),
     "stockade.result": ("Layer", "Result", "Status", "Usage", "Violation"),
-    "stockade.streams": ("DEVNULL", "INHERIT", "PIPE", "STDOUT"),
+    "stockade.streams": ("DEVNULL", "INHERIT", "PIPE", "SOCKETPAIR", "STDOUT"),
 }
 
 

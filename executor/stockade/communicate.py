@@ -8,41 +8,12 @@ import subprocess
 import time
 from typing import Any
 
+from stockade.clocks import Clocks
 from stockade.monitor.outcome import Cause, KillReason
-from stockade.monitor.supervision import INSIST_SECONDS, LONGEST_WAIT, Supervision
+from stockade.monitor.supervision import LONGEST_WAIT, Supervision
 from stockade.streams import Streams
 
 _CHUNK = 65536
-
-
-class Clocks:
-    """The clocks of a run: its wall-clock limit, the time that a hook may take, and the caller's patience."""
-
-    def __init__(self, supervision: Supervision, wall_time: float | None, hook_timeout: float) -> None:
-        self._supervision = supervision
-        self.wall_time = wall_time
-        self._hook_timeout = hook_timeout if supervision.job.hook_names else None
-
-    def check(self) -> float | None:
-        """End the run when a clock has run out; seconds until the next look, None for never."""
-        waits = []
-        if self._supervision.outcome is None:
-            if self._supervision.kill_reason is not None:
-                self._supervision.insist()
-                waits.append(INSIST_SECONDS)
-            if self.wall_time is not None:
-                left = self._supervision.expire_wall_time(self.wall_time)
-                if left:
-                    waits.append(left)
-            if self._hook_timeout is not None:
-                waits.append(self._check_hook(self._hook_timeout))
-        return min(*waits, LONGEST_WAIT) if waits else None
-
-    def _check_hook(self, timeout: float) -> float:
-        since = self._supervision.hook_since
-        if since and time.monotonic() - since > timeout:
-            self._supervision.time_out_hook()
-        return timeout / 2
 
 
 class Communication:

@@ -30,6 +30,8 @@ def error_of(failure: SetupFailure, plan: Plan) -> SandboxError:
         error = SetupError(failure.step, failure.errno, None, hint or None, detail=detail)
         error.path = path
         return error
+    if failure.step == "client" and not failure.path:
+        hint = "the program must call sandbox_me_here() of stockade.client.Client before it does anything else"
     if failure.step == "cwd":
         hint = "cwd is a path inside the box: add the directory to the policy, or choose one that is there"
     return SetupError(failure.step, failure.errno, path, hint, detail=detail)

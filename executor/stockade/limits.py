@@ -19,6 +19,8 @@ DEFAULT_OUTPUT = 64 * 1024 * 1024
 # setrlimit(2). A core limit of 1, because a piped core_pattern ignores 0 and would run a helper as host root.
 RLIMIT_CORE, CORE_LIMIT = 4, 1
 RLIMIT_NPROC = 6
+# Of a fork server, whose copies cannot have more than it has itself.
+SERVER_RLIMITS = {RLIMIT_CORE: (CORE_LIMIT, CORE_LIMIT)}
 _RLIMITS = {
     "open_files": 7,
     "file_size": 1,

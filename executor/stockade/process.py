@@ -6,21 +6,28 @@ import contextlib
 import io
 import os
 import subprocess
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from stockade.communicate import Clocks, Communication
-from stockade.errors import SandboxError
+from stockade.attachments import Attachments
+from stockade.clocks import Clocks, grace_seconds
+from stockade.comms.values import Comms
+from stockade.communicate import Communication
+from stockade.errors import PolicyError, SandboxError
 from stockade.limits import Duration, Limits
 from stockade.monitor.outcome import Cause, KillReason, Outcome, Status
 from stockade.monitor.supervision import Supervision
-from stockade.result import Result
+from stockade.result import Result, ThreadStack
 from stockade.streams import Streams
 
-SIGTERM, SIGKILL = 15, 9
+if TYPE_CHECKING:
+    import socket
+
+SIGKILL = 9
+# Seconds between SIGTERM and SIGKILL.
+DEFAULT_GRACE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,11 @@ class TextMode:
 
     encoding: str | None = None
     errors: str | None = None
+
+    @classmethod
+    def asked(cls, text: bool | None, encoding: str | None, errors: str | None) -> TextMode | None:
+        """What these arguments ask for, as in subprocess."""
+        return cls(encoding, errors) if text or encoding or errors else None
 
     def wrap(self, raw: IO[bytes], *, write_through: bool = False) -> IO[Any]:
         """Make a text stream of a binary one."""
@@ -63,15 +75,16 @@ class Process:
         supervision: Supervision,
         streams: Streams,
         limits: Limits,
-        hook_timeout: float,
         text: TextMode | None,
         make_result: Callable[[Outcome, Any, Any], Result],
         make_error: Callable[[Outcome, Result], SandboxError],
+        attachments: Attachments,
     ) -> None:
         self.args = args
         self._supervision, self._streams, self._limits, self._text = supervision, streams, limits, text
         self._make_result, self._make_error = make_result, make_error
-        self._clocks = Clocks(supervision, limits.value("wall_time"), hook_timeout)
+        self._attachments = attachments
+        self._clocks = Clocks(supervision, limits.value("wall_time"))
         self._communication: Communication | None = None
         self._result: Result | None = None
         self.stdin: IO[Any] | None = None
@@ -91,12 +104,8 @@ class Process:
 
     def watch(self) -> None:
         """Keep the clocks in a thread, because nobody may ever wait for this process."""
-        if self._limits.wall_time is not None or self._supervision.job.hook_names:
-            threading.Thread(target=self._keep_clocks, name="stockade-clock", daemon=True).start()
-
-    def _keep_clocks(self) -> None:
-        while not self._supervision.wait(self._clocks.check()):
-            pass
+        if self._limits.wall_time is not None or self._supervision.job.has_callbacks:
+            self._clocks.keep()
 
     # As in subprocess.Popen.
 
@@ -168,15 +177,35 @@ class Process:
         else:
             self._supervision.send_signal(signo)
 
-    def terminate(self) -> None:
-        """Send SIGTERM to the program, which may handle it."""
-        self.send_signal(SIGTERM)
+    def terminate(self, grace: Duration | None = DEFAULT_GRACE) -> None:
+        """Send SIGTERM to the program, which may handle it, and come back at once.
+
+        When it has not ended after `grace` (seconds, or text like "500ms") everything in the box is killed; None:
+        never, as in subprocess. The status becomes EXTERNAL_KILL when the program ends by one of these signals, with
+        the return code -15 or -9; a program that handles SIGTERM and exits is OK with its exit code. Nothing happens
+        when it has ended. ValueError for a grace that is no time.
+        """
+        seconds = None if grace is None else grace_seconds(grace)
+        self._supervision.terminate()
+        if seconds is not None and self._supervision.outcome is None:
+            self._clocks.kill_after(seconds)
 
     def kill(self) -> None:
         """Kill everything in the box. The status becomes EXTERNAL_KILL unless the verdict is already there."""
         self._supervision.kill(KillReason(Cause.KILL))
 
     # Beyond subprocess.Popen.
+
+    def dump_stack_trace(self, timeout: float = 5.0) -> tuple[ThreadStack, ...]:
+        """Return the stacks of all threads of all processes of the running program, without disturbing it.
+
+        Each says how its frames were found, and why there are none if there are none; with very many threads some are
+        left out. Empty when the program has not started yet or has ended. Waits `timeout` seconds at most for threads
+        that do not stop; TimeoutError when the monitor is busy with a hook for that long.
+        """
+        from stockade.monitor.stack_dump import dump_stacks
+
+        return dump_stacks(self._supervision, timeout)
 
     def set_wall_time(self, limit: Duration | None) -> None:
         """Change the wall-clock limit of this run: seconds or text like "5s" since the start; None for none.
@@ -186,8 +215,19 @@ class Process:
         allowed = Limits(wall_time=limit).value("wall_time")
         if self._limits.wall_time is not None and allowed is not None:
             allowed = min(allowed, float(self._limits.wall_time))
-        self._clocks.wall_time = allowed if allowed is not None else self._limits.value("wall_time")
-        threading.Thread(target=self._keep_clocks, name="stockade-clock", daemon=True).start()
+        self._clocks.set_wall_time(allowed if allowed is not None else self._limits.value("wall_time"))
+
+    @property
+    def comms(self) -> Comms:
+        """The connection for typed values to the program. PolicyError when `start` was not asked for it."""
+        if self._attachments.comms is None:
+            raise PolicyError("there is no connection for values to this program: pass comms=True to start()")
+        return self._attachments.comms
+
+    @property
+    def sockets(self) -> Mapping[str, socket.socket]:
+        """Our ends of the sockets that `named_fds` asked for, by name. They are closed with the process."""
+        return self._attachments.sockets
 
     @property
     def result(self) -> Result:
@@ -205,6 +245,51 @@ class Process:
             assert outcome is not None
             raise self._make_error(outcome, self._result)
         return self._result
+
+    @property
+    def is_sandboxed(self) -> bool:
+        """Whether the program has been found to be under its policy, with every layer in force.
+
+        Always so when `start` has returned, but for a program with `sandbox_at="client"`, which sees to it itself.
+        """
+        return self._supervision.is_sandboxed
+
+    def wait_until_sandboxed(self, timeout: float | None = None) -> None:
+        """Wait until a program with `sandbox_at="client"` is under its policy.
+
+        Raises subprocess.TimeoutExpired after `timeout` seconds, and SetupError when it has ended before by itself or
+        could not be checked in. Returns when it was ended before by something else, such as `kill` or a limit.
+        """
+        if not self._supervision.wait(timeout, for_sandbox=True):
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        if not self.is_sandboxed:
+            self.result  # noqa: B018  (raises for a failure of the set-up)
+
+    def begin(self) -> Process:
+        """What `start` returns: this, once the program stands before its first instruction. Raises as it does."""
+        try:
+            self.wait_until_started()
+        except BaseException:
+            self.abandon(Cause.INTERRUPT)
+            raise
+        self.open_files()
+        self.watch()
+        return self
+
+    def run_to_end(self, input: Any, timeout: float | None, *, check: bool) -> Result:
+        """What `run` returns: the result, once the program has ended. Raises as it does."""
+        try:
+            self.communicate(input, timeout)
+            result = self.result
+        except BaseException as error:
+            self.abandon(Cause.INTERRUPT)
+            if isinstance(error, subprocess.TimeoutExpired):
+                error.result = self.result  # type: ignore[attr-defined]
+            raise
+        self.release()
+        if check:
+            result.check_returncode()
+        return result
 
     def wait_until_started(self) -> None:
         """Wait until the program's first instruction. Raises SetupError, UnsupportedError or MonitorError."""
@@ -235,6 +320,7 @@ class Process:
                 _close_quietly(file)
         if self._communication is not None or (self.stdin is None and self.stdout is None and self.stderr is None):
             self._streams.close_own()
+        self._attachments.finish()
         self._supervision.close_event()
 
     def __enter__(self) -> Process:

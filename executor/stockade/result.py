@@ -4,43 +4,22 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stockade._proto import report_pb2
 from stockade.errors import LimitError, MonitorError, SandboxError, ViolationError
+from stockade.layers import Layer, RunFacts, layers_of
 from stockade.monitor.outcome import Outcome, Status
 
-if TYPE_CHECKING:
-    from stockade.limits import Limits
-    from stockade.monitor.readback import Readback
-    from stockade.policy.policy import Policy
-
 Violation = report_pb2.Violation
-Layer = report_pb2.Layer
 Usage = report_pb2.Usage
+FlightEvent = report_pb2.FlightEvent
+ThreadStack = report_pb2.ThreadStack
+TraceSummary = report_pb2.TraceSummary
 
 __all__ = ["Layer", "Result", "RunFacts", "Status", "Usage", "Violation", "layers_of"]
 
 SCHEMA_VERSION = 1
-_NAMESPACE_NAMES = {"user": "user", "mnt": "mount", "pid": "pid", "net": "network", "ipc": "ipc", "uts": "uts"}
-_NOT_ASKED = ("landlock", "cgroup", "apparmor", "selinux")
-_IN_FORCE, _DEGRADED, _NONE = Layer.IN_FORCE, Layer.DEGRADED, Layer.NOT_ASKED
-
-
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """What the executor knows of a run besides its outcome."""
-
-    policy: Policy
-    mode: str
-    limits: Limits
-    pid: int
-    started_at: float
-    readback: Readback | None
-    shared_network: bool
-    host_network: bool
-    setup_hint: str = ""
 
 
 class Result(subprocess.CompletedProcess[Any]):
@@ -67,8 +46,18 @@ class Result(subprocess.CompletedProcess[Any]):
 
     @property
     def mode(self) -> str:
-        """Mode of the run: enforce, refuse."""
+        """Mode of the run: enforce, refuse, permissive."""
         return self._facts.mode
+
+    @property
+    def monitor(self) -> str:
+        """Monitor that followed the run: ptrace, unotify."""
+        return self._facts.monitor
+
+    @property
+    def user_verdict(self) -> str | None:
+        """What a hook or callback said when it ended the run with `Verdict.finish`, else None."""
+        return self._outcome.user_verdict or None
 
     @property
     def exit_code(self) -> int | None:
@@ -92,25 +81,44 @@ class Result(subprocess.CompletedProcess[Any]):
 
     @property
     def violations(self) -> tuple[Violation, ...]:
-        """What the policy refused, in order of first occurrence; repetitions are counted in `count`."""
+        """What the policy refuses, in order of first occurrence; repetitions are counted in `count`.
+
+        Those with `allowed` happened all the same: the mode was permissive.
+        """
         if self._outcome.violations and not self._explained:
+            from stockade.policy.suggestions import add_suggestions
+
             self._explained = True
-            self._explain_violations()
+            add_suggestions(self._facts.policy, self._outcome.violations)
         return tuple(self._outcome.violations)
 
-    def _explain_violations(self) -> None:
-        """Add the nearest rule and the smallest change of policy to each violation; done when first asked for."""
-        from stockade.policy.suggest import Call, nearest_rule, patch, wider_patch
+    @property
+    def stacks(self) -> tuple[ThreadStack, ...]:
+        """The stacks of the program's threads when it crashed, or was killed for a limit or from outside."""
+        return tuple(self._outcome.stacks)
 
-        for violation in self._outcome.violations:
-            if violation.kind in (Violation.SYSCALL, Violation.ARCHITECTURE):
-                call = Call(violation.syscall, violation.number, violation.architecture, tuple(violation.raw_arguments))
-                violation.nearest_rule.CopyFrom(nearest_rule(self._facts.policy, call))
-                violation.patch.CopyFrom(patch(self._facts.policy, call))
-                if (wider := wider_patch(self._facts.policy, call)) is not None:
-                    violation.wider_patch.CopyFrom(wider)
-            else:
-                violation.patch.refused_because = f"the hook {violation.hook!r} decides this call, not a rule"
+    @property
+    def flight_recorder(self) -> tuple[FlightEvent, ...]:
+        """The last calls that hooks decided, violations, signals and ends of tasks, oldest first.
+
+        Empty when the status is OK. `Executor(flight_recorder=n)` says how many are kept.
+        """
+        return tuple(self._outcome.recorder.events()) if self._outcome.recorder is not None else ()
+
+    @property
+    def trace_summary(self) -> TraceSummary | None:
+        """Counts and times of the calls that the monitor saw; None without `Executor(trace_summary=True)`."""
+        return self._outcome.trace_summary
+
+    @property
+    def advisory_hooks(self) -> tuple[str, ...]:
+        """Hooks that read the program's memory and then let the kernel go on, which may have seen something else."""
+        return tuple(self._outcome.advisory_hooks)
+
+    @property
+    def abandoned_threads(self) -> int:
+        """How many threads of this process, up to this run, are left behind in hooks that did not return."""
+        return self._outcome.abandoned_threads
 
     @property
     def usage(self) -> Usage:
@@ -185,6 +193,13 @@ class Result(subprocess.CompletedProcess[Any]):
             advisory_hooks=outcome.advisory_hooks,
             started_at=facts.started_at,
             version=__version__,
+            monitor=self.monitor,
+            user_verdict=escape(self.user_verdict or ""),
+            flight_recorder=self.flight_recorder,
+            flight_recorder_dropped=outcome.recorder.dropped if outcome.recorder is not None else 0,
+            trace_summary=self.trace_summary,
+            stacks=self.stacks,
+            abandoned_threads=self.abandoned_threads,
         )
         for name, value, mechanism in facts.limits.in_force():
             report.limits.add(name=name, value=value, mechanism=mechanism)
@@ -241,55 +256,9 @@ class Result(subprocess.CompletedProcess[Any]):
         return error
 
     def __repr__(self) -> str:
-        return f"<Result {self.status.name} returncode={self.returncode} args={self.args!r}>"
+        verdict = f" user_verdict={self.user_verdict!r}" if self.user_verdict is not None else ""
+        return f"<Result {self.status.name} returncode={self.returncode}{verdict} args={self.args!r}>"
 
 
 def _program(args: Any) -> str:
     return str(args[0] if isinstance(args, (list, tuple)) and args else args)
-
-
-def layers_of(facts: RunFacts, dangers: Sequence[str] = ()) -> list[Layer]:
-    """The list of layers from what was read back. Without a reading (the program never started) nothing is claimed.
-
-    `dangers` are the protections that the policy has given up by name.
-    """
-    readback, mode = facts.readback, facts.mode
-    if readback is None:
-        return []
-    status = readback.status
-    layers = []
-    for name, inode in readback.namespaces.items():
-        detail, state = inode, _IN_FORCE
-        if name == "user":
-            detail += f", uid {status['Uid'].split()[0]} on the host"
-        elif name == "net" and facts.host_network:
-            detail, state = "the host's network, by danger_allow_host_network()", _NONE
-        elif name == "net" and facts.shared_network:
-            detail += ", empty, shared with runs of the same file system: nothing inside can have a socket"
-        layers.append(Layer(name=f"{_NAMESPACE_NAMES.get(name, name)} namespace", state=state, detail=detail))
-    enforced = mode == "enforce"
-    filters = f"{status['Seccomp_filters']} filter" + (
-        f"; the policy gives up: {', '.join(dangers)}" if dangers else ""
-    )
-    layers += [
-        Layer(name="root file system", state=_IN_FORCE, detail="empty read-only tmpfs; the host's root is detached"),
-        Layer(
-            name="seccomp",
-            state=_IN_FORCE if enforced else _DEGRADED,
-            detail=filters if enforced else f"{filters}; {mode}: violations are answered with EPERM, not fatal",
-        ),
-        Layer(name="no_new_privs", state=_IN_FORCE, detail="1"),
-        Layer(name="capabilities", state=_IN_FORCE, detail="all five sets empty"),
-        _groups_layer(status.get("Groups", "").split()),
-        Layer(name="monitor", state=_IN_FORCE, detail="ptrace"),
-        Layer(name="resource limits", state=_IN_FORCE, detail=f"{len(readback.rlimits)} set"),
-    ]
-    layers += [Layer(name=name, state=_NONE, detail="not asked for") for name in _NOT_ASKED]
-    return layers
-
-
-def _groups_layer(groups: list[str]) -> Layer:
-    if not groups:
-        return Layer(name="supplementary groups", state=_IN_FORCE, detail="none")
-    detail = f"an unprivileged caller cannot drop them; kept: {', '.join(groups)}"
-    return Layer(name="supplementary groups", state=_DEGRADED, detail=detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import stat
@@ -17,6 +18,8 @@ STDOUT: Final = subprocess.STDOUT
 DEVNULL: Final = subprocess.DEVNULL
 # Hand over the caller's own stream. A terminal is never handed over itself: it is copied through a pipe.
 INHERIT: Final = -4
+# Make a pair of connected sockets: the program gets one end, the caller keeps the other (`named_fds` only).
+SOCKETPAIR: Final = -5
 
 Stream = int | IO[Any] | None
 
@@ -104,7 +107,7 @@ class Streams:
             for descriptor in pass_fds:
                 if descriptor in (0, 1, 2) or descriptor in list(self.child)[3:]:
                     raise PolicyError(f"pass_fds: descriptor {descriptor} is given twice; 0, 1 and 2 are the streams")
-                self.child[descriptor] = _checked(descriptor, f"pass_fds: descriptor {descriptor}")
+                self.child[descriptor] = check_descriptor(descriptor, f"pass_fds: descriptor {descriptor}")
         except BaseException:
             self.close_child()
             self.close_own()
@@ -127,7 +130,7 @@ class Streams:
                 self.child[0], writer = self._pipe()
                 self.input_relay = Relay(descriptor, writer, close_target=True)
             else:
-                self.child[0] = _checked(descriptor, "stdin")
+                self.child[0] = check_descriptor(descriptor, "stdin")
 
     def _set_output(self, number: int, stream: Stream) -> int:
         name = "stdout" if number == 1 else "stderr"
@@ -145,7 +148,7 @@ class Streams:
             return reader
         descriptor = _descriptor(stream, number)
         if not os.isatty(descriptor):
-            self.child[number] = _checked(descriptor, name)
+            self.child[number] = check_descriptor(descriptor, name)
             return -1
         reader, writer = os.pipe()
         self.child[number] = self._own(writer)
@@ -159,6 +162,16 @@ class Streams:
     def _own(self, descriptor: int) -> int:
         self._owned.append(descriptor)
         return descriptor
+
+    def add(self, descriptor: int, name: str) -> int:
+        """Give the program a descriptor at a free number, which is returned; `name` is for errors."""
+        number = next(number for number in itertools.count(3) if number not in self.child)
+        self.child[number] = check_descriptor(descriptor, name)
+        return number
+
+    def add_own(self, descriptor: int) -> int:
+        """As `add`, for a descriptor of ours that is closed once it has been sent."""
+        return self.add(self._own(descriptor), "descriptor")
 
     def pass_sockets(self) -> bool:
         """Whether one of the program's descriptors is a socket."""
@@ -210,7 +223,7 @@ def _descriptor(stream: int | IO[Any], number: int) -> int:
     return stream.fileno()
 
 
-def _checked(descriptor: int, name: str) -> int:
+def check_descriptor(descriptor: int, name: str) -> int:
     """Refuse what would open the box: a directory leads to the host's root, a terminal can be typed into."""
     try:
         mode = os.fstat(descriptor).st_mode

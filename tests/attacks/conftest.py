@@ -8,6 +8,12 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from support.attacks import Attempt
+from support.monitors import default_monitor, run_with_both
+
+__all__ = ["default_monitor"]
+
+# Modules that are run with each monitor.
+BOTH = frozenset({"test_abi", "test_arguments", "test_filters"})
 
 CONTROLS = pytest.StashKey[Counter[str]]()
 STOPPED = pytest.StashKey[Counter[str]]()
@@ -16,6 +22,11 @@ ATTEMPT = pytest.StashKey[Attempt]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "attack(id): an attempt of the list of attacks, by its id there")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of BOTH with each monitor."""
+    run_with_both(metafunc, BOTH)
 
 
 @pytest.fixture

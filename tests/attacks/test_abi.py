@@ -36,6 +36,7 @@ from support.attacks import (
     wait_for_end,
     without_rules,
 )
+from support.monitors import assert_counts
 
 CLONE_NEWUSER, CLONE_UNTRACED = 0x10000000, 0x00800000
 GETPID_OF_I386 = "20"  # on x86_64 that number is writev
@@ -162,7 +163,7 @@ def test_a_child_without_an_exit_signal_is_seen_and_judged(attack: Attempt, abi:
     assert seen[0].tid != result.pid
     if verdict is Verdict.ALLOW:
         assert_allowed(result)
-        assert result.usage.processes == 2
+        assert_counts(result, processes=2, threads=2)
     else:
         assert_killed(result, "getppid", kind=Violation.HOOK)
 

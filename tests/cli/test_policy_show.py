@@ -55,6 +55,27 @@ def test_rules_in_the_order_of_decision(stockade: CommandLine) -> None:
     assert re.fullmatch(r"any number above \d+, that of the newest known call, is answered with ENOSYS", lines[-1])
 
 
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("enforce", ""),
+        ("refuse", "a violation is answered with EPERM and recorded"),
+        (
+            "permissive",
+            "a violation happens and is recorded, but not a call that is always refused, nor one with an un",
+        ),
+    ],
+)
+def test_rules_and_filter_of_a_mode(stockade: CommandLine, mode: str, said: str) -> None:
+    listed = stockade("policy", "show", "--rules", "--mode", mode, "gzip", env={"COLUMNS": "200"}).stdout.splitlines()
+    assert f"mode {mode}: " in listed[0]
+    assert (listed[1].startswith("# ") and said in listed[1]) == bool(said)
+    listing = stockade("policy", "show", "--bpf", "--mode", mode, "gzip").stdout
+    assert re.search(r"ret   trace 1 +; the free exec\n", listing)
+    assert bool(re.search(r"ret   trace 2 +; a violation\n", listing)) == (mode != "enforce")
+    assert bool(re.search(r"ret   trace 4 +; a violation that stays refused\n", listing)) == (mode == "permissive")
+
+
 def test_rules_of_another_architecture(stockade: CommandLine) -> None:
     """aarch64 has no open, only openat."""
     both = [stockade("policy", "show", "--rules", "--arch", name, "-", input=POLICY) for name in ("x86_64", "aarch64")]

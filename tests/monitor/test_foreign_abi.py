@@ -21,7 +21,7 @@ say(back > 0 ? "made it" : "failed");
 X32 = 'say(raw(0x40000000 + 39, 1, 2, 3, 4, 5, 6) > 0 ? "made it" : "failed");'
 
 
-@pytest.mark.parametrize("mode", ["enforce", "refuse"])
+@pytest.mark.parametrize("mode", ["enforce", "refuse", "permissive"])
 def test_int_0x80(compile_c: CCompiler, mode: str) -> None:
     program = main_program(compile_c, INT80)
     result = Executor(everything_builder(program).build(), mode=mode).run([program])
@@ -39,7 +39,7 @@ def test_int_0x80(compile_c: CCompiler, mode: str) -> None:
     assert result.reason.violation == Violation.ARCHITECTURE
 
 
-@pytest.mark.parametrize("mode", ["enforce", "refuse"])
+@pytest.mark.parametrize("mode", ["enforce", "refuse", "permissive"])
 def test_x32(compile_c: CCompiler, mode: str) -> None:
     program = main_program(compile_c, X32)
     result = Executor(everything_builder(program).build(), mode=mode).run([program])

@@ -13,6 +13,7 @@ import pytest
 from stockade import PIPE, Executor, Result, Status, Syscall, Verdict
 from stockade.monitor import machine, ptrace_driver, supervision, tracer, violations
 from support.compiler import CCompiler
+from support.monitors import assert_counts
 from support.runs import everything_builder, main_program
 
 VIOLATE = "raw(SYS_getppid, 0, 0, 0, 0, 0, 0);"
@@ -161,7 +162,7 @@ def test_a_violation_in_a_vfork_child_beside_an_exec(compile_c: CCompiler) -> No
     program = main_program(compile_c, body)
     result = lenient(program).run([program])
     assert (result.status, result.stdout) == (Status.OK, b"child parent")
-    assert result.usage.processes == 2
+    assert_counts(result, processes=2, threads=2)
 
 
 def test_nothing_waits_for_time_between_the_stop_and_the_verdict(
@@ -199,7 +200,7 @@ def test_many_threads_die_in_one_go(compile_c: CCompiler) -> None:
     program = main_program(compile_c, body, before=before)
     result = lenient(program).run([program])
     assert_violated(result)
-    assert result.usage.threads == 101
+    assert_counts(result, processes=1, threads=101)
 
 
 def test_output_up_to_the_violation_is_kept(compile_c: CCompiler) -> None:

@@ -149,7 +149,12 @@ def test_a_hook_that_takes_too_long_ends_it_as_well(program: Path) -> None:
     assert result.reason.violation == Violation.HOOK_TIMEOUT
 
 
-@pytest.mark.parametrize("mode", ["permissive", "record", "Enforce", ""])
+@pytest.mark.parametrize("mode", ["Enforce", "", "audit", None])
 def test_modes_that_do_not_exist(program: Path, mode: str) -> None:
-    with pytest.raises(PolicyError, match="mode"):
+    with pytest.raises(PolicyError, match=r"mode .* is none of enforce, refuse, permissive"):
         Executor(static_builder(program).build(), mode=mode)
+
+
+def test_the_mode_for_learning_is_of_a_later_version(program: Path) -> None:
+    with pytest.raises(PolicyError, match="'record' is for learning a policy, which this version does not do"):
+        Executor(static_builder(program).build(), mode="record")

@@ -22,9 +22,10 @@ _NO_CODE = f"""
 CASES: dict[str, tuple[str, str]] = {
     # --- start-up ---
     "static_startup": (
-        f"""uname; brk; set_tid_address; set_robust_list; rseq; rt_sigprocmask; arch_prctl ARCH_SET_FS;
-        futex 0 FUTEX_WAIT_BITSET|FUTEX_PRIVATE_FLAG; rt_sigaction 32; rt_sigaction 33; mprotect 0 1 PROT_READ; mseal;
-        mmap 0 1 {_RW} {_PRIVATE}; prlimit64 0 RLIMIT_STACK 0 1; getrandom 0 8 GRND_NONBLOCK""",
+        f"""uname; brk; set_tid_address; set_robust_list; rseq; rt_sigprocmask; restart_syscall;
+        arch_prctl ARCH_SET_FS; futex 0 FUTEX_WAIT_BITSET|FUTEX_PRIVATE_FLAG; rt_sigaction 32; rt_sigaction 33;
+        mprotect 0 1 PROT_READ; mseal; mmap 0 1 {_RW} {_PRIVATE}; prlimit64 0 RLIMIT_STACK 0 1;
+        getrandom 0 8 GRND_NONBLOCK""",
         f"""arch_prctl ARCH_SET_GS; arch_prctl 0x3001; arch_prctl 0x5001; futex 0 FUTEX_WAKE; futex 0 FUTEX_WAIT;
         rt_sigaction SIGTERM; rt_sigaction 34; mprotect 0 1 {_RW}; mprotect 0 1 0x15; mmap 0 1 {_RW} {_SHARED};
         mmap 0 1 {_RW} {_PRIVATE}|MAP_FIXED; mmap 0 1 PROT_READ MAP_PRIVATE; prlimit64 0 RLIMIT_STACK 1 0;

@@ -209,23 +209,6 @@ def test_kill_after_the_end_changes_nothing(executor: Executor, program: Path) -
     assert (process.result.status, process.returncode) == (Status.OK, 3)
 
 
-def test_terminate_without_a_handler(executor: Executor, program: Path) -> None:
-    with executor.start([program], stdin=PIPE) as process:
-        process.terminate()
-        assert process.wait() == -signal.SIGTERM
-    assert (process.result.status, process.result.signal) == (Status.SIGNALED, signal.SIGTERM)
-
-
-def test_terminate_with_a_handler(executor: Executor, program: Path) -> None:
-    with executor.start([program, "handle"], stdin=PIPE, stdout=PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        process.terminate()
-        assert process.stdout.read() == b"handled\n"
-        assert process.wait() == 44
-    assert process.result.status is Status.OK
-
-
 def test_stop_and_continue(executor: Executor, program: Path) -> None:
     """A stopped program is stopped although it is traced, and goes on when it is told to."""
     with executor.start([program], stdin=PIPE, stdout=PIPE) as process:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stockade import Executor, Layer, Limits, PolicyBuilder, Result, Status, UnsupportedError
+from stockade import Executor, Layer, Limits, PolicyBuilder, Result, Status, Syscall, UnsupportedError, Verdict
 from stockade._proto import report_pb2
 from support.compiler import CCompiler
 from support.runs import everything_builder, main_program, static_builder
@@ -179,3 +179,68 @@ def test_features_that_are_not_enforced_are_refused(quiet: Path) -> None:
     """A policy that asks for what this version cannot do is never run with less."""
     with pytest.raises(UnsupportedError, match="memory"):
         Executor(static_builder(quiet).build(), limits=Limits(memory="1G"))
+
+
+def test_what_the_monitor_adds(quiet: Path) -> None:
+    result = Executor(static_builder(quiet).build()).run([quiet])
+    assert (result.monitor, result.user_verdict, result.advisory_hooks) == ("ptrace", None, ())
+    assert (result.stacks, result.flight_recorder, result.trace_summary) == ((), (), None)
+    assert result.abandoned_threads >= 0
+    report = result.to_proto()
+    assert (report.monitor, report.user_verdict, list(report.advisory_hooks)) == ("ptrace", "", [])
+    assert not report.HasField("trace_summary")
+    layers_of_run = layers(result)
+    assert layers_of_run["monitor"].detail == result.monitor
+
+
+def test_a_crash_brings_its_stacks_and_its_last_events(compile_c: CCompiler) -> None:
+    program = main_program(compile_c, "*(volatile int *)8 = 1;")
+    result = Executor(static_builder(program).build()).run([program])
+    assert result.status is Status.SIGNALED
+    (stack,) = result.stacks
+    assert (stack.tid, stack.frames[0].module) == (result.pid, str(program))
+    assert [event.name for event in result.flight_recorder] == ["signal", "exit"]
+    report = result.to_proto()
+    assert list(report.stacks) == list(result.stacks)
+    assert list(report.flight_recorder) == list(result.flight_recorder)
+    text = result.report()
+    assert f"Stack of thread {result.pid}" in text and "Last events before the end:" in text
+    decoded = json.loads(result.to_json())
+    assert [event["name"] for event in decoded["flight_recorder"]] == ["signal", "exit"]
+
+
+def test_a_verdict_of_the_user_is_escaped_where_it_is_shown(compile_c: CCompiler) -> None:
+    program = main_program(compile_c, "raw(SYS_getppid, 0, 0, 0, 0, 0, 0);")
+    policy = static_builder(program).trace("getppid", "end").build()
+    word = "seen \x1b[31m enough"
+    result = Executor(policy, hooks={"end": lambda call: Verdict.finish(word)}).run([program])
+    assert (result.status, result.returncode, result.user_verdict) == (Status.EXTERNAL_KILL, -9, word)
+    assert result.reason.killed_by == "verdict"
+    assert result.to_proto().user_verdict == "seen \\x1b[31m enough"
+    assert result.report(300).splitlines()[0].endswith(" was ended by a callback, which said: seen \\x1b[31m enough")
+    assert repr(result) == f"<Result EXTERNAL_KILL returncode=-9 user_verdict={word!r} args={[program]!r}>"
+
+
+def test_hooks_that_can_be_raced_are_named(compile_c: CCompiler) -> None:
+    program = main_program(
+        compile_c, "raw(SYS_chdir, (long)argv[0], 0, 0, 0, 0, 0); raw(SYS_getppid, 0, 0, 0, 0, 0, 0);"
+    )
+
+    def reads(call: Syscall) -> Verdict:
+        call.read_string(call.args[0])
+        return Verdict.ALLOW
+
+    policy = static_builder(program).trace("chdir", "reads").trace("getppid", "careful").build()
+    result = Executor(policy, hooks={"reads": reads, "careful": lambda call: Verdict.ALLOW}).run([program])
+    assert result.advisory_hooks == ("reads",)
+    assert "\nAdvisory hooks: reads." in result.report()
+
+
+@pytest.mark.parametrize(
+    ("mode", "state"), [("enforce", Layer.IN_FORCE), ("refuse", Layer.DEGRADED), ("permissive", Layer.DEGRADED)]
+)
+def test_the_layer_says_what_the_mode_takes_from_it(quiet: Path, mode: str, state: Layer.State) -> None:
+    result = Executor(static_builder(quiet).build(), mode=mode).run([quiet])
+    seccomp = layers(result)["seccomp"]
+    assert seccomp.state == state
+    assert (f"; {mode}: violations" in seccomp.detail) == (mode != "enforce")

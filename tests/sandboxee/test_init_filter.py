@@ -60,3 +60,29 @@ def test_no_other_entry_of_the_kernel_counts(architecture: Architecture) -> None
     if architecture is X86_64:
         for number in architecture.syscalls.values():
             assert run(program, SeccompData(number | X32_BIT, X86_64.audit_token)) == KILL_PROCESS
+
+
+@BOTH
+def test_an_init_that_reports_may_write_to_its_pipe_alone(architecture: Architecture) -> None:
+    program = init_filter(architecture.name, 9)
+    validate(decode(program))
+    for name, number in architecture.syscalls.items():
+        if name != "write":
+            expected = ALLOW if name in ALLOWED | {"mmap"} else KILL_PROCESS
+            for args in ((0,) * 6, (9,) * 6):
+                if name != "mmap" or args[2] & 4 == 0:
+                    assert run(program, SeccompData(number, architecture.audit_token, args)) == expected, name
+    writing = architecture.number("write")
+    for descriptor, expected in (
+        (9, ALLOW),
+        (8, KILL_PROCESS),
+        (10, KILL_PROCESS),
+        (0, KILL_PROCESS),
+        (1, KILL_PROCESS),
+    ):
+        data = SeccompData(writing, architecture.audit_token, (descriptor, 4096, 1, 0, 0, 0))
+        assert run(program, data) == expected
+    number = architecture.number("mmap")
+    for protection in range(16):
+        data = SeccompData(number, architecture.audit_token, args=(9, 4096, protection, 0x22, 0, 0))
+        assert run(program, data) == (KILL_PROCESS if protection & 4 else ALLOW)

@@ -82,7 +82,8 @@ exit codes: those of the program, and besides
   126     the program cannot be executed
   127     the program, or what it needs to start, is missing
   128+N   the program died of signal N (130: Ctrl-C)
-  137     a limit other than time was reached
+  137     a limit other than time was reached, or the run
+          was ended from outside
   159     the policy was breached
 
 examples:
@@ -92,6 +93,7 @@ examples:
   stockade run --policy p.textproto --set IN=/srv ./tool
   stockade run --ro data --rw out ./tool data/in out/result
   stockade run --mode refuse --json report.json ./tool
+  stockade run --mode permissive --fail-on-violation ./tool
   stockade run --env LANG --env TERM=dumb ./tool
 """
 

@@ -43,6 +43,30 @@ def interruptible() -> Iterator[None]:
             signal.signal(signo, handler)
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Within `interruptible`: the first signal raises Interrupted at the end of this block; a second ends us."""
+    came: list[int] = []
+
+    def note(signo: int, frame: FrameType | None) -> None:
+        for number in before:
+            signal.signal(number, _leave)
+        came.append(signo)
+
+    before = {signo: signal.getsignal(signo) for signo in _SIGNALS}
+    before = {signo: handler for signo, handler in before.items() if handler is not signal.SIG_IGN}
+    for signo in before:
+        signal.signal(signo, note)
+    try:
+        yield
+    finally:
+        if not came:
+            for signo, handler in before.items():
+                signal.signal(signo, handler)
+    if came:
+        raise Interrupted(came[0])
+
+
 def _leave(signo: int, frame: FrameType | None) -> None:
     # The forkserver notices that its owner is gone and kills what is left.
     os._exit(128 + signo)

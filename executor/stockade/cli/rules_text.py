@@ -7,6 +7,10 @@ from stockade.policy.policy import Policy
 from stockade.policy.rules import ResolvedPolicy, ResolvedRule
 from stockade.wrap import INDENT, paragraph, wrap
 
+_LENIENT = "a violation happens and is recorded, but not a call that is always refused, nor one with an unknown number"
+# What becomes of violations, for the modes that do not end the run.
+_MODES = {"refuse": "a violation is answered with EPERM and recorded", "permissive": _LENIENT, "record": _LENIENT}
+
 
 def rules_text(policy: Policy, resolved: ResolvedPolicy, width: int) -> str:
     """Return the rules of a policy beneath the places that they come from, then its default.
@@ -15,7 +19,7 @@ def rules_text(policy: Policy, resolved: ResolvedPolicy, width: int) -> str:
     """
     name = resolved.architecture.name
     heading = f"{name}, mode {resolved.mode}: the first rule of a call whose conditions hold decides"
-    lines = [f"# {line}" for line in wrap(heading, width - 2)]
+    lines = [f"# {line}" for text in (heading, _MODES.get(resolved.mode, "")) if text for line in wrap(text, width - 2)]
     for raw in resolved.raw:
         text = f"{raw.origin.place}: {raw.origin.text}, which can tighten the rules"
         lines += paragraph(text, width)

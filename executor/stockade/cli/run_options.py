@@ -12,6 +12,7 @@ from stockade.cli.run_words import COMMAND, read_words
 from stockade.cli.usage import UsageError
 from stockade.errors import PolicyError
 from stockade.limits import Limits
+from stockade.units import parse_duration
 
 DEFAULT_PROFILE = "default"
 # Option → limit of `stockade.Limits`.
@@ -23,6 +24,8 @@ LIMIT_OPTIONS = {
     "--address-space": "address_space",
 }
 _COUNTS = ("--open-files", "--processes")
+# Digits.
+_LONGEST_COUNT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,11 @@ class RunOptions:
     env: Mapping[str, str]
     cwd: str | None
     limits: Limits
+    terminate_grace: float | None
     mode: str
+    monitor: str
+    flight_recorder: int | None
+    trace_summary: bool
     json: str | None
     empty_stdin: bool
     quiet: bool
@@ -74,7 +81,11 @@ def parse(arguments: Sequence[str]) -> RunOptions | None:
         env=dict(_variable(text) for text in found.env),
         cwd=_inner_directory(found.cwd),
         limits=_limits(found),
+        terminate_grace=_terminate_grace(found.terminate_grace),
         mode=found.mode,
+        monitor=found.monitor,
+        flight_recorder=_flight_recorder(found.flight_recorder),
+        trace_summary=found.trace_summary,
         json=found.json,
         empty_stdin=found.stdin == "none",
         quiet=found.quiet,
@@ -113,6 +124,21 @@ def _inner_directory(path: str | None) -> str | None:
     if path is not None and not path.startswith("/"):
         raise UsageError(COMMAND, f"--cwd {path!r}: it is a path in the box, so it has to be absolute")
     return path
+
+
+def _terminate_grace(text: str | None) -> float | None:
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise UsageError(COMMAND, f"--terminate-grace: {error}") from None
+
+
+def _flight_recorder(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < _LONGEST_COUNT):
+        raise UsageError(COMMAND, f"--flight-recorder {text!r}: write a whole number of events, such as 100")
+    return int(text)
 
 
 def _limits(found: argparse.Namespace) -> Limits:

@@ -21,16 +21,23 @@ _POLICIES = (
 _VALUES = (
     ("--cwd", "DIR", "working directory in the box; your own if it is shown there, else /"),
     ("--timeout", "TIME", "end the run after this time: 5s, 500ms, 2m; seconds without a unit"),
+    ("--terminate-grace", "TIME", "when told to end, pass SIGTERM on, and kill after this time; else kill at once"),
     ("--open-files", "N", "highest number of open files of a process"),
     ("--processes", "N", "highest number of processes and threads in the box"),
     ("--file-size", "SIZE", "largest file that may be written: 64M, 1.5GiB"),
     ("--address-space", "SIZE", "largest address space of a process"),
+    ("--flight-recorder", "N", "show the last N events when the program ends badly, 32 without this option; 0: none"),
     ("--json", "FILE|fd:N", "write the result as JSON to a file or an open descriptor"),
 )
 _ENV_HELP = "set a variable, or take over your own; may be repeated"
-_MODE_HELP = "at a breach end the run (enforce, as without this option), or answer EPERM and go on (refuse)"
+_MODE_HELP = (
+    "at a breach end the run (enforce, as without this option), or answer EPERM and go on (refuse), or let it happen "
+    "and say so (permissive; for programs that you trust)"
+)
+_MONITOR_HELP = "follow the program by ptrace, or by user notification of seccomp (unotify)"
 _SWITCHES = (
-    ("--fail-on-violation", "exit with 159 in mode refuse, too, when calls were refused"),
+    ("--fail-on-violation", "exit with 159 after any breach, too, when the mode lets the program go on"),
+    ("--trace-summary", "say at the end how often each call that the monitor sees was made, and how long it took"),
     ("--quiet", "do not say that the default profile applies"),
     ("--no-report", "do not explain on standard error how the run ended"),
     ("--debug", "print the plan of mounts first, and the report in any case"),
@@ -70,7 +77,8 @@ def parser() -> Parser:
     for name, shown, text in _VALUES:
         parser.add_option(name, metavar=shown, help=text)
     parser.add_choice("--stdin", ("none",), "give the program an empty standard input")
-    parser.add_choice("--mode", ("enforce", "refuse"), _MODE_HELP, default="enforce")
+    parser.add_choice("--mode", ("enforce", "refuse", "permissive"), _MODE_HELP, default="enforce")
+    parser.add_choice("--monitor", ("ptrace", "unotify"), _MONITOR_HELP, default="ptrace")
     for name, text in _SWITCHES:
         parser.add_switch(name, help=text)
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import time
@@ -9,6 +10,7 @@ import time
 from stockade._proto.lean import Command, Go, Reply
 from stockade._proto.wire import WireError, decode, encode
 from stockade.comms.channel import ChannelError
+from stockade.host.tracing import explain_refused_tracing
 from stockade.kernel import ptrace
 from stockade.kernel.process import read_small_file
 from stockade.monitor.outcome import SetupFailure
@@ -17,6 +19,8 @@ from stockade.monitor.supervision import Supervision
 
 # Flag of a task that is ending, in the ninth field of /proc/<pid>/stat.
 PF_EXITING = 4
+# Bytes of a message of the sandboxee's, which from some point on may be anybody's.
+LONGEST_WORDS = 65536
 
 
 class SetupFailedError(Exception):
@@ -39,7 +43,7 @@ class Admission:
         self._channel = supervision.job.channel
         self.main = 0
         self.init = self.sandboxee = self.ends = -1
-        self._namespaces: dict[str, str] = {}
+        self.namespaces: dict[str, str] = {}
         self._program = ""
 
     def receive_box(self, expected: int = 2) -> None:
@@ -68,7 +72,8 @@ class Admission:
         except OSError as error:
             if _is_readable(self.sandboxee):
                 raise SetupFailedError(self.last_words("it died before it could be seized")) from error
-            raise SetupFailedError(SetupFailure("seize", error.errno or 0, f"pid {self.main}")) from error
+            why = explain_refused_tracing(self.main) if error.errno == errno.EPERM else ""
+            raise SetupFailedError(SetupFailure("seize", error.errno or 0, f"pid {self.main}", why)) from error
         if _is_readable(self.sandboxee):
             raise SetupFailedError(self.last_words("it died before it could be seized"))
 
@@ -77,7 +82,7 @@ class Admission:
         self._supervision.go_at = time.monotonic()
         try:
             self._channel.send(encode(Command(go=Go())))
-            self._namespaces = read_namespaces(self.main)  # while it prepares itself
+            self.namespaces = read_namespaces(self.main)  # while it prepares itself
         except OSError as error:
             raise SetupFailedError(self.last_words(str(error))) from error
 
@@ -86,37 +91,62 @@ class Admission:
         job = self._supervision.job
         try:
             self._supervision.readback = read_back(
-                self.main, self._namespaces, job.filters, job.rlimits, host_network=job.host_network
+                self.main, self.namespaces, job.filters, job.rlimits, host_network=job.host_network
             )
         except (ReadbackError, OSError) as error:
             raise SetupFailedError(SetupFailure("read_back", 0, "", str(error))) from error
 
     def box_is_dying(self) -> bool:
         """Whether init is ending already, although the program, at its exit stop, has not: something has killed it."""
-        try:
-            fields = read_small_file(f"/proc/{pid_of(self.init)}/stat").rpartition(b")")[2].split()
-        except OSError:
-            return True
-        return bool(int(fields[6]) & PF_EXITING)
+        server_is_dying = self._supervision.job.server_is_dying
+        return is_dying(self.init) or (server_is_dying is not None and server_is_dying())
 
     def last_words(self, detail: str, exec_errno: int = 0) -> SetupFailure:
         """Why the sandboxee did not become the program: what it said, or the error of its exec, or else `detail`."""
-        while self._channel.is_readable():
-            try:
-                reply, _ = self._receive()
-            except (EOFError, OSError, ChannelError, WireError):
-                break
-            if reply.failure is not None:
-                return _failure(reply)
-            if reply.ready is not None:
-                self._program = os.fsdecode(reply.ready.program)
+        said = self.said()
+        if said is not None:
+            return said
         if exec_errno:
             return SetupFailure("exec", exec_errno, self._program)
         return SetupFailure("launch", 0, self._program, f"the sandboxee died before it became the program: {detail}")
 
+    def said(self) -> SetupFailure | None:
+        """The failure that the sandboxee has told, None when it has told none. Never waits."""
+        while (reply := self._receive_now()) is not None:
+            if reply.failure is not None:
+                return _failure(reply)
+            if reply.ready is not None:
+                self._program = os.fsdecode(reply.ready.program)
+        return None
+
+    def expect_silence(self) -> None:
+        """The sandboxee has said that it is ready, and may say nothing else. Raises SetupFailedError."""
+        reply = self._receive_now()
+        if reply is None or reply.ready is None or self._channel.is_readable():
+            detail = "something else than stockade's own library uses its connection to the executor, or has closed it"
+            raise SetupFailedError(SetupFailure("client", 0, "", detail))
+
     def _receive(self) -> tuple[Reply, list[int]]:
         payload, descriptors = self._channel.receive()
         return decode(Reply, payload), descriptors
+
+    def _receive_now(self) -> Reply | None:
+        """A message that is there already and short, without descriptors; None for anything else, and for nothing."""
+        now = time.monotonic()
+        try:
+            start = self._channel.receive_start(0, now)
+            return decode(Reply, self._channel.receive_rest(start, LONGEST_WORDS, now))
+        except (EOFError, OSError, ChannelError, WireError):
+            return None
+
+
+def is_dying(pidfd: int) -> bool:
+    """Whether the process behind `pidfd` is ending, or has ended."""
+    try:
+        fields = read_small_file(f"/proc/{pid_of(pidfd)}/stat").rpartition(b")")[2].split()
+    except OSError:
+        return True
+    return bool(int(fields[6]) & PF_EXITING)
 
 
 def pid_of(pidfd: int) -> int:

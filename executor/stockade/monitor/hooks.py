@@ -1,4 +1,4 @@
-"""What a hook is given and what it may answer.
+"""What a hook may answer, and what it declares about itself.
 
 A hook is a callable that is named in a `trace` rule and decides in Python what happens to a call. It runs while the
 calling task is stopped. What it reads from the task's memory can be changed by another thread before the kernel reads
@@ -7,12 +7,12 @@ it again: a hook that reads memory and then allows is *advisory*, and the report
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from stockade._proto import report_pb2
-from stockade.monitor.memory import TaskMemory
+from stockade.monitor.syscall_event import Syscall
 
 MAXIMUM_ERRNO = 4095
 
@@ -78,76 +78,6 @@ Verdict.INSPECT = Verdict("inspect")
 Verdict.KILL = Verdict("kill")
 
 
-class Syscall:
-    """One call that a hook decides.
-
-    `name`, `number`, `architecture`; `args`, the six raw arguments as unsigned 64-bit numbers; `pid` and `tid` as the
-    host sees them; `instruction_pointer`, `stack_pointer`; `hook`, the name that the rule gives the hook.
-    """
-
-    __slots__ = (
-        "_memory",
-        "architecture",
-        "args",
-        "hook",
-        "instruction_pointer",
-        "memory_was_read",
-        "name",
-        "number",
-        "stack_pointer",
-        "tid",
-    )
-
-    def __init__(
-        self,
-        name: str,
-        number: int,
-        architecture: str,
-        args: Sequence[int],
-        tid: int,
-        instruction_pointer: int,
-        stack_pointer: int,
-        hook: str = "",
-    ) -> None:
-        self.name, self.number, self.architecture, self.tid, self.hook = name, number, architecture, tid, hook
-        self.args = tuple(args)
-        self.instruction_pointer, self.stack_pointer = instruction_pointer, stack_pointer
-        self._memory = TaskMemory(tid)
-        self.memory_was_read = False
-
-    @property
-    def pid(self) -> int:
-        """Process (thread group) that makes the call."""
-        return self._memory.pid()
-
-    @property
-    def program(self) -> str:
-        """Path, inside the box, of the program that the calling process runs."""
-        return self._memory.program()
-
-    def read_memory(self, address: int, size: int) -> bytes:
-        """Up to `size` bytes of the caller's memory. OSError(EFAULT) when nothing is mapped at `address`."""
-        self.memory_was_read = True
-        return self._memory.read_memory(address, size)
-
-    def read_string(self, address: int, limit: int = 4096) -> bytes:
-        """The bytes up to the next NUL at `address`, at most `limit`. OSError(EFAULT) when nothing is mapped there."""
-        self.memory_was_read = True
-        return self._memory.read_string(address, limit)
-
-    @property
-    def arguments(self) -> list[report_pb2.Argument]:
-        """The decoded arguments, with names, types and text. Reads memory."""
-        from stockade.monitor.decode import decode_arguments
-
-        self.memory_was_read = True
-        return decode_arguments(self.name, self.architecture, self.args, self._memory)
-
-    def __repr__(self) -> str:
-        arguments = ", ".join(hex(argument) for argument in self.args)
-        return f"<Syscall {self.name}({arguments}) of {self.tid}>"
-
-
 Hook = Callable[[Syscall], Verdict]
 Hooks = Mapping[str, Hook]
 _AnyCallable = TypeVar("_AnyCallable", bound=Callable[..., object])
@@ -161,18 +91,32 @@ class Declaration:
     slow: bool = False
     inspects: bool = False
     opens: bool = False
+    timeout: float | None = None
 
 
-def hook(*, slow: bool = False, inspects: bool = False, opens: bool = False) -> Callable[[_AnyCallable], _AnyCallable]:
+_NOTHING = Declaration()
+
+
+def hook(
+    *, slow: bool = False, inspects: bool = False, opens: bool = False, timeout: float | None = None
+) -> Callable[[_AnyCallable], _AnyCallable]:
     """Declare what a hook may do; a decorator for functions and methods.
 
-    `slow`: it runs in a thread of its own while other tasks of the program go on. `inspects`: it may answer
-    Verdict.INSPECT. `opens`: it may answer Verdict.descriptor. What is not declared counts as nonsense when answered;
-    what a monitor cannot do is a PolicyError when the executor is made.
+    `slow`: it runs in a thread of its own, beside other slow hooks, while other tasks of the program go on; the calling
+    task waits. `hook_timeout` does not apply to it: it ends with the run's wall time, or after `timeout` seconds of its
+    own, which end the run. `inspects`: it may answer Verdict.INSPECT. `opens`: it may answer Verdict.descriptor. What
+    is not declared counts as nonsense when answered; what a monitor cannot do is a PolicyError when the executor is
+    made.
+
+    ValueError for a `timeout` that is not more than 0 and finite, or that is given for a hook that is not slow.
     """
+    if timeout is not None and not slow:
+        raise ValueError("only a slow hook has a timeout of its own; the executor's hook_timeout holds for the others")
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise ValueError(f"a timeout is more than 0 seconds and finite, not {timeout!r}")
 
     def declare(function: _AnyCallable) -> _AnyCallable:
-        setattr(function, _DECLARATION, Declaration(slow, inspects, opens))
+        setattr(function, _DECLARATION, Declaration(slow, inspects, opens, timeout))
         return function
 
     return declare
@@ -181,4 +125,17 @@ def hook(*, slow: bool = False, inspects: bool = False, opens: bool = False) -> 
 def declaration_of(function: object) -> Declaration:
     """What `hook(...)` declared about a callable; nothing by default."""
     found = getattr(function, _DECLARATION, None)
-    return found if isinstance(found, Declaration) else Declaration()
+    return found if isinstance(found, Declaration) else _NOTHING
+
+
+# What a hook may answer, and the declaration that some answers need.
+_ANSWERS = frozenset({"allow", "kill", "errno", "return", "finish"})
+_DECLARED_ANSWERS = {"inspect": "inspects", "descriptor": "opens"}
+
+
+def may_answer(declared: Declaration, verdict: Verdict) -> bool:
+    """Whether a hook may give this verdict: some have to be declared."""
+    if verdict.kind in _ANSWERS:
+        return True
+    name = _DECLARED_ANSWERS.get(verdict.kind)
+    return name is not None and bool(getattr(declared, name))

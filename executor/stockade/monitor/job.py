@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stockade.comms.channel import Channel
-from stockade.monitor.hooks import Hooks
+from stockade.monitor.decisions import Decisions
+from stockade.monitor.hooks import Hooks, declaration_of
 from stockade.monitor.notify import Notify
 from stockade.monitor.outcome import Outcome
 
@@ -26,6 +27,8 @@ class Job:
     hook_names: tuple[str, ...]
     hooks: Hooks
     notify: Notify | None
+    # Seconds that a callback may take, unless it is slow.
+    hook_timeout: float
     rlimits: dict[int, tuple[int, int]]
     filters: int
     shared_network: bool
@@ -38,5 +41,21 @@ class Job:
     recorder_size: int
     trace_summary: bool
     judge: Callable[[int, int, Sequence[int]], int | None] | None = None
+    # What the policy's own program says, when the installed one notifies of what that refuses or traces (unotify).
+    decisions: Decisions | None = None
+    # The program is a copy that a fork server has made of itself: it executes nothing, and installs the filter itself.
+    forked: bool = False
+    # Whether that fork server is ending, and so its copies with it.
+    server_is_dying: Callable[[], bool] | None = None
     # Is told the outcome of the run, in the thread that follows it, before anybody else.
     finished: Callable[[Outcome], None] | None = None
+
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether functions of the user are called during the run."""
+        return bool(self.hook_names) or self.notify is not None
+
+    @property
+    def wakeable(self) -> bool:
+        """Whether other threads may ask work of the one that follows the run: after `start`, or for slow hooks."""
+        return self.announce_start or any(declaration_of(hook).slow for hook in self.hooks.values())

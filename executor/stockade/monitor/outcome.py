@@ -32,6 +32,7 @@ class Cause(enum.Enum):
     """Why we killed a run ourselves."""
 
     KILL = "kill"
+    TERMINATE = "terminate"
     INTERRUPT = "interrupt"
     TIMEOUT = "timeout"
     LIMIT = "limit"
@@ -85,12 +86,17 @@ class Outcome:
     recorder: FlightRecorder | None = None
     stacks: list[report_pb2.ThreadStack] = field(default_factory=list)
     trace_summary: report_pb2.TraceSummary | None = None
+    # Threads of this process that were left behind in hooks that did not return.
+    abandoned_threads: int = 0
 
     @property
     def returncode(self) -> int:
-        """As in subprocess: the exit code, -signal, -31 for a violation, -9 for what we killed; 0 only for OK."""
+        """As in subprocess: the exit code, -signal, -31 for a violation, -9 for what we killed; 0 only for OK.
+
+        -15 when `terminate` ended the program by SIGTERM.
+        """
         if self.status is Status.OK:
             return self.exit_code
-        if self.status is Status.SIGNALED:
-            return -self.signal
-        return -31 if self.status is Status.VIOLATION else -9
+        if self.status is Status.VIOLATION:
+            return -31
+        return -(self.signal or 9)

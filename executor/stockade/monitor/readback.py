@@ -14,6 +14,8 @@ from stockade.kernel.process import get_resource_limit, read_small_file
 NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
 CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 SECCOMP_FILTER = "2"
+# The filter has killed the task, which makes no further call.
+SECCOMP_DEAD = "3"
 
 
 class ReadbackError(Exception):
@@ -69,19 +71,33 @@ def read_back(
     those of this process; `rlimits` what was asked. With `host_network` the network namespace has to be the host's.
     """
     status = _status(pid)
-    own, inherited = _of_this_process()
-    present = {
-        "seccomp": status.get("Seccomp") == SECCOMP_FILTER,
-        "number of seccomp filters": status.get("Seccomp_filters") == str(filters + inherited),
-        "no_new_privs": status.get("NoNewPrivs") == "1",
-        "capabilities": all(int(status[name], 16) == 0 for name in CAPABILITY_SETS),
-        "unprivileged host uid": "0" not in status["Uid"].split() and "0" not in status["Gid"].split(),
-    }
+    own, _ = _of_this_process()
+    present = _of_task(status, filters)
     shared = {"net"} if host_network else set()
     present.update({f"{name} namespace": (namespaces[name] == own[name]) is (name in shared) for name in NAMESPACES})
     limits = {resource: get_resource_limit(pid, resource) for resource in rlimits}
     present["resource limits"] = limits == rlimits
+    _check(present)
+    return Readback(status, namespaces, limits)
+
+
+def check_task(tid: int, filters: int) -> None:
+    """Check what each task of a box must have for itself. As `read_back`; FileNotFoundError when the task is gone."""
+    _check(_of_task(_status(tid), filters), f" in the task {tid}")
+
+
+def _of_task(status: dict[str, str], filters: int) -> dict[str, bool]:
+    expected = filters + _of_this_process()[1]
+    return {
+        "seccomp": not expected or status.get("Seccomp") in (SECCOMP_FILTER, SECCOMP_DEAD),
+        "number of seccomp filters": status.get("Seccomp_filters") == str(expected),
+        "no_new_privs": status.get("NoNewPrivs") == "1",
+        "capabilities": all(int(status[name], 16) == 0 for name in CAPABILITY_SETS),
+        "unprivileged host uid": "0" not in status["Uid"].split() and "0" not in status["Gid"].split(),
+    }
+
+
+def _check(present: dict[str, bool], where: str = "") -> None:
     missing = [name for name, found in present.items() if not found]
     if missing:
-        raise ReadbackError(f"not in force although asked for: {', '.join(missing)}")
-    return Readback(status, namespaces, limits)
+        raise ReadbackError(f"not in force{where} although asked for: {', '.join(missing)}")

@@ -7,15 +7,23 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from stockade.kernel.process import SIGKILL, pidfd_send_signal
+from stockade.monitor.callback_clock import CallbackClock
 from stockade.monitor.job import Job
 from stockade.monitor.mailbox import Mailbox
 from stockade.monitor.outcome import Cause, KillReason, Outcome, Status
 from stockade.monitor.readback import Readback
 
+if TYPE_CHECKING:
+    from stockade.monitor.stack_dump import Dump
+
+SIGTERM = 15
 # How often a killed run that has not ended is killed again, and after how long it is given up.
 INSIST_SECONDS, GIVE_UP_SECONDS = 0.1, 5.0
+# For so long init may take to report the end of a killed program before it is killed itself.
+REPORT_SECONDS = 2.0
 # Seconds. Waiting longer than some weeks in one go is more than poll(2) takes.
 LONGEST_WAIT = 86400.0
 
@@ -38,17 +46,30 @@ class Supervision:
         self.outcome: Outcome | None = None
         self.readback: Readback | None = None
         self.kill_reason: KillReason | None = None
-        self.hook_since = 0.0
-        self._hook_overrun: Callable[[], None] | None = None
-        self._hook_timed_out = False
+        # SIGTERM was sent for Process.terminate.
+        self.is_terminating = False
+        self.callbacks = CallbackClock(job.hook_timeout, self.nudge)
+        # Set by the state machine: the end was not reported, and a limit was noticed after the verdict.
         self.on_lost: Callable[[], None] | None = None
+        self.on_blame: Callable[[KillReason], None] | None = None
+        # Set by the driver: takes the stacks of all threads, in the thread that follows the run.
+        self.begin_dump: Callable[[Dump], None] | None = None
+        # Set by a driver that does not see tasks end: takes the program's stack just before it is killed, quickly.
+        self.before_kill: Callable[[], None] | None = None
         self._insisting_since = 0.0
         self._given_up = False
         self._lock = threading.Lock()
         self._wakers: list[int] = []
         self._init = -1
         self._sandboxee = -1
+        # Nobody else sees the end of a program whose monitor is no tracer.
+        self._init_reports = job.monitor == "unotify"
         self._event_open = True
+
+    @property
+    def is_sandboxed(self) -> bool:
+        """Whether the program has been found to be under its policy, with all layers in force."""
+        return self.readback is not None
 
     # What the following thread tells.
 
@@ -78,49 +99,40 @@ class Supervision:
         for descriptor in (*self._wakers, *([self.event] if self._event_open else [])):
             os.eventfd_write(descriptor, 1)
 
-    def begin_hook(self, overrun: Callable[[], None]) -> None:
-        """A hook is about to run; `overrun` records that it took too long, in the thread that notices."""
+    def nudge(self) -> None:
+        """Have all that wait look again at what they wait for."""
         with self._lock:
-            self.hook_since, self._hook_overrun = time.monotonic(), overrun
-
-    def end_hook(self) -> bool:
-        """The hook has returned. True when the run has been ended over it meanwhile."""
-        with self._lock:
-            self.hook_since = 0.0
-            return self._hook_timed_out
+            self._wake()
 
     def is_abandoned(self) -> bool:
-        """Whether the following thread is left to itself: inside a hook that takes too long, or waiting in vain."""
-        with self._lock:
-            return self._given_up or (self._hook_timed_out and self.hook_since > 0)
+        """Whether the following thread is left to itself: inside a callback that takes too long, or waiting in vain."""
+        return self._given_up or self.callbacks.holds_follower
 
     # What the waiting threads ask.
 
-    def time_out_hook(self) -> None:
-        """End the run because its hook takes too long. The thread that runs the hook is left to itself."""
-        with self._lock:
-            if not self.hook_since or self._hook_overrun is None or self._hook_timed_out:
-                return
-            self._hook_timed_out, overrun = True, self._hook_overrun
-        overrun()
-
     def kill(self, reason: KillReason) -> None:
         """Kill everything in the box. The first reason stands; after the verdict nothing happens."""
+        before, self.before_kill = self.before_kill, None
+        if before is not None and self.outcome is None and self.kill_reason is None:
+            before()
         with self._lock:
             if self.outcome is None and self.kill_reason is None:
                 self.kill_reason = reason
                 self._wake()
             if not self.gone:
                 if self._init >= 0:
-                    self._send(self._init, SIGKILL)
+                    self._send(self._sandboxee if self._init_reports else self._init, SIGKILL)
                 else:
                     self.job.channel.shutdown()
 
     def blame(self, reason: KillReason) -> None:
         """A limit was passed, which the verdict must name although the program may have ended before it was noticed."""
         with self._lock:
-            if self.outcome is not None and self.outcome.status in (Status.OK, Status.SIGNALED):
-                self.outcome.status, self.outcome.kill = Status.LIMIT, reason
+            if self.outcome is None or self.outcome.status not in (Status.OK, Status.SIGNALED):
+                return
+            self.outcome.status, self.outcome.kill = Status.LIMIT, reason
+        if self.on_blame is not None:
+            self.on_blame(reason)
 
     def kill_tree(self) -> None:
         """Kill everything in the box, for a reason that the outcome will name.
@@ -128,17 +140,43 @@ class Supervision:
         The program goes first: it must not go on after the end of a child of its, while init only begins to end.
         """
         with self._lock:
-            for pidfd in (self._sandboxee, self._init):
-                if pidfd >= 0:
-                    self._send(pidfd, SIGKILL)
+            self._kill_both()
+
+    def _kill_both(self) -> None:
+        """Kill the program and init, with the lock. An init that reports the program's end is given the time to do so:
+        it ends itself then, and everything else in the box with it.
+        """
+        insisting = time.monotonic() - self._insisting_since if self._insisting_since else 0.0
+        spared = self._init_reports and insisting < REPORT_SECONDS
+        for pidfd in (self._sandboxee, *(() if spared else (self._init,))):
+            if pidfd >= 0:
+                self._send(pidfd, SIGKILL)
+
+    def terminate(self) -> None:
+        """Ask the program itself to end, by SIGTERM. When it does end by that, the outcome will say so."""
+        with self._lock:
+            if self.outcome is None and self._sandboxee >= 0:
+                self.is_terminating = True
+                self._send(self._sandboxee, SIGTERM)
 
     def send_signal(self, signo: int) -> bool:
         """Send a signal to the program itself. False when it is gone."""
         with self._lock:
             return self._sandboxee >= 0 and self._send(self._sandboxee, signo)
 
-    def wait(self, timeout: float | None = None, *, for_start: bool = False, for_end: bool = False) -> bool:
-        """Wait for the verdict (or the start, or until nothing is left). False when `timeout` seconds pass before.
+    def wait(
+        self,
+        timeout: float | None = None,
+        *,
+        for_start: bool = False,
+        for_sandbox: bool = False,
+        for_end: bool = False,
+        also_for: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Wait for the verdict (or the start, or the check-in, or until nothing is left), or until `also_for` is true,
+        which is asked whenever something is announced.
+
+        False when `timeout` seconds pass before.
 
         Waits on a descriptor, not on a condition: an exception of a signal handler (Ctrl-C) within a condition's own
         code could leave its lock taken for ever.
@@ -146,7 +184,7 @@ class Supervision:
 
         def reached() -> bool:
             ended = self.gone or self._given_up if for_end else self.outcome is not None
-            return ended or (for_start and self.started)
+            return ended or (for_start and self.started) or (for_sandbox and self.is_sandboxed) or also_for()
 
         if reached():
             return True
@@ -184,9 +222,7 @@ class Supervision:
             if self.gone or self._given_up:
                 return
             self._insisting_since = self._insisting_since or time.monotonic()
-            for pidfd in (self._sandboxee, self._init):
-                if pidfd >= 0:
-                    self._send(pidfd, SIGKILL)
+            self._kill_both()
             if time.monotonic() - self._insisting_since < GIVE_UP_SECONDS:
                 return
             self._given_up = True
