@@ -144,8 +144,15 @@ class _Walk:
     def _returns_to(self, address: int, slot: int, found_by: str) -> None:
         if self._word == 8 and self._code.is_signal_return(address):
             rbp, rsp, rip = (self._value(slot + place) for place in (SIGNAL_RBP, SIGNAL_RSP, SIGNAL_RIP))
-            raise _Resumed(rip, rsp, rbp)
+            if self._may_have_run(rip, rsp):
+                raise _Resumed(rip, rsp, rbp)
+            return  # the same address in a struct sigaction, or what an earlier handler has left
         self._add(address, found_by)
+
+    def _may_have_run(self, rip: int, rsp: int) -> bool:
+        """Whether code can have been interrupted there, with its stack there."""
+        stack = self._map.at(rsp)
+        return self._map.code_at(rip) is not None and stack is not None and "w" in stack.permissions
 
     def _value(self, address: int) -> int:
         return int.from_bytes(read_exactly(self._reader, address, self._word), "little")
