@@ -66,8 +66,8 @@ SENT = {
         pthread_t t; volatile int tid = 0; pthread_create(&t, 0, in_thread, (void *)&tid); while (!tid) sched_yield();
         siginfo_t info = {.si_code = SI_QUEUE, .si_pid = getpid(), .si_uid = getuid()};
         info.si_value.sival_int = 77;
-        print("%ld\\n", syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, SIGUSR2, &info));
-        pthread_join(t, 0);
+        long sent = syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, SIGUSR2, &info);
+        pthread_join(t, 0); print("%ld\\n", sent);
     """,
     "real-time signals keep their order": """
         sigset_t all; sigfillset(&all); sigprocmask(SIG_BLOCK, &all, 0); handle_all(handler);
