@@ -354,6 +354,7 @@ class Executor:
             decisions=self._decisions,
             forked=server is not None,
             server_is_dying=None if server is None else server.is_dying,
+            server_has_in_box=None if server is None else server.has_in_box,
             finished=finished_callback(self._notify, lambda outcome: make(outcome, None, None)),
         )
         supervision = Supervision(job)

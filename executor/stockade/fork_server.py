@@ -258,6 +258,10 @@ class ForkServer:
         """Whether the program is ending, and so its copies with it."""
         return self._process.is_dying()
 
+    def has_in_box(self, pid: int) -> bool:
+        """Whether a process is in the program's box, as its copies are."""
+        return self._process.has_in_box(pid)
+
     def adopt(self, supervision: Supervision) -> None:
         """A run that ends, at the latest, when this is closed."""
         self._copies.add(supervision)

@@ -568,3 +568,49 @@ for _ in range(2):
     assert "exit status 0" in str(error)
     with pytest.raises(SetupError):
         Executor(POLICY).run(script(source.format(call="become_fork_server")), env=ENVIRONMENT, sandbox_at="client")
+
+
+LIAR = """
+import os, socket, struct, sys
+from stockade._proto.lean import Reply, Serving, Started
+from stockade._proto.wire import encode
+from stockade.client import connection
+from stockade.comms.channel import Channel
+
+server = connection.take(connection.FORK).channel
+server.send(encode(Reply(serving=Serving())))
+kept = []
+while True:
+    _, descriptors = server.receive()
+    run = Channel.from_descriptor(descriptors[0])
+    kept.append(run)
+    if sys.argv[1] == "executor":
+        of_peer = socket.socket(fileno=os.dup(run.fileno())).getsockopt(socket.SOL_SOCKET, 77, 4)  # SO_PEERPIDFD
+        named = struct.unpack("i", of_peer) * 2
+    elif sys.argv[1] == "itself":
+        named = (os.pidfd_open(os.getpid()),) * 2
+    else:
+        named = (os.open("/", os.O_RDONLY),) * 2
+    run.send(encode(Reply(started=Started())), named)
+"""
+
+
+@pytest.mark.parametrize("named", ["executor", "itself", "directory"])
+def test_a_server_is_not_believed_about_what_is_no_copy_of_it(named: str) -> None:
+    """What it names is killed in the end, with the rights of the executor."""
+    source = f"""
+from stockade import Executor, SetupError
+from support.clients import ENVIRONMENT, client_builder, script
+program = [*script({LIAR!r}), {named!r}]
+with Executor(client_builder().build()).start_fork_server(program, env=ENVIRONMENT) as server:
+    for _ in range(2):
+        try:
+            print(server.run(["x"], timeout=60).status)
+        except SetupError as error:
+            print(error)
+    print(server.is_running)
+"""
+    said = run_python(source).stdout.splitlines()
+    assert len(said) == 3, said
+    assert all("named something as its copy that is none" in line for line in said[:2]), said
+    assert said[2] == "True"

@@ -485,3 +485,17 @@ def test_no_descriptor_is_left(asks: Path) -> None:
 
     executor.run([asks])
     assert pinned() == []
+
+
+def test_calls_that_wait_for_their_turn_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of tasks that were killed meanwhile wait as well: a program could make any number of them."""
+    monkeypatch.setattr(workers, "MAXIMUM_WAITING", 3)
+    turns, go_on, done = workers.Turns(at_once=1), threading.Event(), []
+    assert turns.start(lambda: done.append(go_on.wait()))
+    assert [turns.start(lambda: done.append(True)) for _ in range(5)] == [True, True, True, False, False]
+    go_on.set()
+    last = threading.Event()
+    while not turns.start(last.set):
+        go_on.wait()
+    assert last.wait(60)
+    assert done == [True] * 4

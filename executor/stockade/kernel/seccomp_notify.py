@@ -1,8 +1,9 @@
 """Seccomp user notification: receiving calls from a listener and answering them. seccomp_unotify(2).
 
-The calls keep the interpreter lock: none of them blocks once poll(2) has said that the listener is readable, and giving
-the lock up would make each event wait for whatever other threads compute. A `Receiver` and an `Answerer` keep their
-buffers, because they are used for every event; they are for one thread each.
+The calls keep the interpreter lock, but for the one that hands over a descriptor: none of them blocks once poll(2) has
+said that the listener is readable, and giving the lock up would make each event wait for whatever other threads
+compute. A `Receiver` and an `Answerer` keep their buffers, because they are used for every event; they are for one
+thread each.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ctypes
 import functools
 import os
 import struct
+from collections.abc import Callable
 
 from stockade.kernel.calls import Address, Int, Long, prepared_system_call, system_call
 from stockade.kernel.seccomp_constants import (
@@ -46,11 +48,14 @@ _seccomp = system_call("seccomp", Int, Int, Address)
 _pidfd_getfd = system_call("pidfd_getfd", Int, Int, Int)
 # Made for every event, so without the wrapper that makes errors of failures.
 _system_call, _IOCTL = prepared_system_call("ioctl", Int, Long, Address)
+# Handing over a descriptor waits for the task to run, which may take long on a busy machine: without the lock.
+_waiting_system_call = ctypes.CDLL(None, use_errno=True)["syscall"]
+_waiting_system_call.argtypes, _waiting_system_call.restype = (Long, Int, Long, Address), Long
 
 
-def _ioctl(listener: int, request: int, argument: int) -> int:
+def _ioctl(listener: int, request: int, argument: int, call: Callable[..., int] = _system_call) -> int:
     """The result of an ioctl; -1 when the notification is gone, or answered already. Raises OSError for all else."""
-    result = _system_call(_IOCTL, listener, request, argument)
+    result: int = call(_IOCTL, listener, request, argument)
     if result == -1:
         error = ctypes.get_errno()
         if error not in (ENOENT, EINPROGRESS):
@@ -202,7 +207,7 @@ class Answerer:
 
     def _add(self, notification: int, flags: int, descriptor: int, number: int, close_on_exec: bool) -> int | None:
         _ADDFD.pack_into(self._buffer, 0, notification, flags, descriptor, number, os.O_CLOEXEC if close_on_exec else 0)
-        added = _ioctl(self._listener, _ADDFD_REQUEST, self._address)
+        added = _ioctl(self._listener, _ADDFD_REQUEST, self._address, _waiting_system_call)
         return None if added == -1 else added
 
     def _send(self, notification: int, value: int, error: int, flags: int) -> bool:

@@ -59,16 +59,37 @@ class Admission:
             for descriptor in descriptors:
                 os.close(descriptor)
             raise SetupFailedError(SetupFailure("forkserver", 0, "", "init said something else than Started"))
+        try:
+            self._check_copy(*descriptors[:2])
+        except BaseException:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
         self.init, self.sandboxee, *rest = descriptors
         self.ends = rest[0] if rest else -1
         self.main = pid_of(self.sandboxee)
         self._supervision.attach(self.init, self.sandboxee, self.main)
 
+    def _check_copy(self, init: int, sandboxee: int) -> None:
+        """Check that what a fork server names as its copy is one; what `init` and `sandboxee` lead to will be killed.
+
+        The program of a fork server says which processes its copies are: it is believed only of processes in its box.
+        """
+        has_in_box = self._supervision.job.server_has_in_box
+        if has_in_box is None:
+            return  # our own init has said it
+        first, second = pid_of(init), pid_of(sandboxee)
+        is_copy = bool(first and second) and parent_of(second) == first and has_in_box(first)
+        if not is_copy or (pid_of(init), pid_of(sandboxee)) != (first, second):
+            detail = "the fork server named something as its copy that is none, or has ended already"
+            raise SetupFailedError(SetupFailure("fork_server", 0, "", detail))
+
     def seize(self, options: int) -> None:
         """Become the tracer of the sandboxee, which waits for Go."""
+        if not self.main:
+            raise SetupFailedError(self.last_words("it died before it could be seized"))
         try:
-            if self.main:
-                ptrace.seize(self.main, options)
+            ptrace.seize(self.main, options)
         except OSError as error:
             if _is_readable(self.sandboxee):
                 raise SetupFailedError(self.last_words("it died before it could be seized")) from error
@@ -147,6 +168,14 @@ def is_dying(pidfd: int) -> bool:
     except OSError:
         return True
     return bool(int(fields[6]) & PF_EXITING)
+
+
+def parent_of(pid: int) -> int:
+    """Pid of the parent of a process; 0 when the process is gone. proc_pid_stat(5)."""
+    try:
+        return int(read_small_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def pid_of(pidfd: int) -> int:

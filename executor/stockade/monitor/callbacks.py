@@ -20,7 +20,7 @@ from stockade.monitor.notify import SignalVerdict
 from stockade.monitor.opener import BoxOpener
 from stockade.monitor.recorder import FlightRecorder
 from stockade.monitor.supervision import Supervision
-from stockade.monitor.syscall_event import PinnedTask, Syscall, close
+from stockade.monitor.syscall_event import PinnedTask, Syscall, close, watch
 from stockade.monitor.violations import Call
 from stockade.monitor.workers import Turns, run_within
 
@@ -125,8 +125,7 @@ class Callbacks:
         """Let hook number `index` decide. LATER when it is slow."""
         name, hook, declared = self._hooks[index]
         if declared.slow:
-            self._ask_slowly(name, hook, declared, tid, call)
-            return LATER
+            return self._ask_slowly(name, hook, declared, tid, call)
         still_there = functools.partial(self._still_waits, tid, call) if self._checks_reads else None
         asked = _Asked(name, hook, declared, tid, call, self._event_of(tid, call, name, still_there))
         running = self._clock.begin(lambda: self._decider.overran(tid, call, name))
@@ -160,23 +159,43 @@ class Callbacks:
             self.advisory[name] = None
         return verdict
 
-    def _ask_slowly(self, name: str, hook: Hook, declared: Declaration, tid: int, call: Call) -> None:
+    def _ask_slowly(self, name: str, hook: Hook, declared: Declaration, tid: int, call: Call) -> Verdict:
         """Have a worker ask the hook; the task stays where it is meanwhile."""
-        pin = None if self._checks_reads else PinnedTask(tid)
-        still_there = pin if pin is not None else functools.partial(self._still_waits, tid, call)
-        asked = _Asked(name, hook, declared, tid, call, self._event_of(tid, call, name, still_there))
+        asked = _Asked(name, hook, declared, tid, call, self._event_of(tid, call, name, None))
         running = self._clock.begin_slow(declared.timeout, lambda: self._post_overrun(asked))
 
         def work() -> None:
-            verdict, error = (None, None) if self._mailbox.closed else _guarded(hook, asked.event)
-            close(asked.event, _descriptor_of(verdict))
-            if pin is not None:
-                pin.close()
+            verdict, error = self._decide_aside(asked)
             in_time = not self._clock.end(running)
             if not (in_time and self._mailbox.post(lambda: self._settle_late(asked, verdict, error))):
                 _drop(verdict, error, name)
 
-        self._turns.start(work)
+        if self._turns.start(work):
+            return LATER
+        self._clock.end(running)
+        self._decider.breach(tid, call, Kind.HOOK, "hook", hook=name, message="too many calls wait for its verdict")
+        return Verdict.KILL
+
+    def _decide_aside(self, asked: _Asked) -> tuple[object, BaseException | None]:
+        """Ask a slow hook, in a worker whose turn it is. Without a task that waits there is nothing to ask about."""
+        try:
+            pin = None if self._checks_reads else PinnedTask(asked.tid)
+        except FileNotFoundError:
+            return None, None
+        except OSError as failure:
+            return None, failure
+        try:
+            # After it was pinned: what waits now was not reaped, so that the number is its own.
+            if self._mailbox.closed or not self._still_waits(asked.tid, asked.call):
+                return None, None
+            still_there = pin or functools.partial(self._still_waits, asked.tid, asked.call)
+            watch(asked.event, still_there)
+            verdict, error = _guarded(asked.hook, asked.event)
+            close(asked.event, _descriptor_of(verdict))
+            return verdict, error
+        finally:
+            if pin is not None:
+                pin.close()
 
     def _settle_late(self, asked: _Asked, verdict: object, error: BaseException | None) -> None:
         """The verdict of a slow hook has come. Its task may have ended meanwhile: then it means nothing."""

@@ -47,6 +47,8 @@ class Job:
     forked: bool = False
     # Whether that fork server is ending, and so its copies with it.
     server_is_dying: Callable[[], bool] | None = None
+    # Whether a process is in the box of that fork server.
+    server_has_in_box: Callable[[int], bool] | None = None
     # Is told the outcome of the run, in the thread that follows it, before anybody else.
     finished: Callable[[Outcome], None] | None = None
 

@@ -187,13 +187,17 @@ class Machine:
             outcome = Outcome(Status.VIOLATION, violation_kind=self._fatal)
         else:
             outcome = self._killed(reason) if reason else Outcome(Status.SETUP_ERROR, setup=failure)
-        self._supervision.kill_tree()
-        self._conclusion.reach(outcome)
+        try:
+            self._supervision.kill_tree()
+        finally:
+            self._conclusion.reach(outcome)
 
     def failed(self, what: str) -> None:
         """We failed ourselves."""
-        self._supervision.kill_tree()
-        self._conclusion.reach(Outcome(Status.INTERNAL_ERROR, internal=what))
+        try:
+            self._supervision.kill_tree()
+        finally:
+            self._conclusion.reach(Outcome(Status.INTERNAL_ERROR, internal=what))
 
     def _events_lost(self) -> None:
         """The run was killed, and its end was not reported to us. Called by a waiting thread."""

@@ -202,10 +202,10 @@ class PtraceDriver:
             self._begin_exec(tid)
             return
         call = call_of_stop(info)
+        self._waiting[tid] = call  # before a worker can ask whether it still waits
         verdict = self._machine.traced_call(tid, info.ret_data, call)
-        if verdict is LATER:
-            self._waiting[tid] = call
-        else:
+        if verdict is not LATER:
+            del self._waiting[tid]
             self._answer(tid, call, verdict)
 
     def _still_waits(self, tid: int, call: Call) -> bool:

@@ -13,7 +13,7 @@ from stockade._proto.lean import Command, Ended, Go, Reply
 from stockade._proto.wire import WireError, decode, encode
 from stockade.comms.channel import Channel, ChannelError
 from stockade.kernel.process import SIGKILL, pidfd_send_signal
-from stockade.monitor.admission import LONGEST_WORDS, SetupFailedError, is_dying, pid_of
+from stockade.monitor.admission import LONGEST_WORDS, SetupFailedError, is_dying, parent_of, pid_of
 from stockade.monitor.outcome import SetupFailure
 from stockade.monitor.readback import ReadbackError, read_back, read_namespaces
 
@@ -92,6 +92,16 @@ class ServerProcess:
         """Whether it, or its box, is ending or has ended."""
         with self._lock:
             return self._closed or self._init < 0 or _has_ended(self._server) or is_dying(self._init)
+
+    def has_in_box(self, pid: int) -> bool:
+        """Whether the process `pid` is below the init of its box."""
+        with self._lock:
+            init = pid_of(self._init) if self._init >= 0 else 0
+        while init and pid > 1:
+            pid = parent_of(pid)
+            if pid == init:
+                return True
+        return False
 
     def _ended_how(self) -> str:
         """What the program, which has closed the connection, did, for a sentence."""

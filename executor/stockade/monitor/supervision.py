@@ -88,6 +88,8 @@ class Supervision:
                 self.outcome = outcome
             if gone:
                 self.gone = True
+                if self.outcome is None:  # the following thread has failed: nobody may wait for it in vain
+                    self.outcome = Outcome(Status.INTERNAL_ERROR, internal="the monitor ended without a verdict")
                 for descriptor in (self._init, self._sandboxee):
                     if descriptor >= 0:
                         os.close(descriptor)

@@ -229,6 +229,11 @@ def close(call: Syscall, handed_over: int = -1) -> None:
         call._requests.pop().close(handed_over)
 
 
+def watch(call: Syscall, still_there: Callable[[], bool]) -> None:
+    """From here on each reading of the event is checked by `still_there`."""
+    call._memory.still_there = still_there
+
+
 class PinnedTask:
     """A stopped task that may end while somebody looks at it: tells whether its number is still its own."""
 

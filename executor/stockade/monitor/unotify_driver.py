@@ -46,6 +46,8 @@ DESCRIPTORS = 3
 MAXIMUM_REPORT = 4096
 # Calls that are looked at when the program has ended; more than that come from a child that goes on making them.
 MAXIMUM_LAST = 256
+# Calls whose verdict is out; beyond that those of tasks that have gone are forgotten.
+MANY_WAITING = 4096
 MICROSECOND = 1e-6
 _RUSAGE = struct.Struct("=18q")
 
@@ -176,6 +178,8 @@ class UnotifyDriver:
         value = decisions.value(number, token, receiver.words)
         call = call_of_notification(token, number, tuple(args), instruction_pointer)
         action = value & SECCOMP_RET_ACTION_FULL
+        if len(self._waiting) >= MANY_WAITING:
+            self._waiting = {task: each for task, each in self._waiting.items() if self._still_waits(task, each[0])}
         self._waiting[tid] = call, notification
         if action == SECCOMP_RET_TRACE:
             verdict = self._machine.traced_call(tid, value & SECCOMP_RET_DATA, call)

@@ -14,6 +14,9 @@ MAXIMUM_PARKED = 16
 # whose hooks are slow as well, and must not take the threads that it waits for.
 AT_ONCE = 32
 
+# Calls of one run that may wait for their turn. Those of tasks that were killed meanwhile count as well.
+MAXIMUM_WAITING = 4096
+
 Work = Callable[[], None]
 
 
@@ -80,14 +83,17 @@ class Turns:
         self._free = at_once
         self._waiting: deque[Work] = deque()
 
-    def start(self, work: Work) -> None:
-        """Have `work`, which may not raise, done when its turn has come."""
+    def start(self, work: Work) -> bool:
+        """Have `work`, which may not raise, done when its turn has come. False when too many wait already."""
         with self._lock:
             if not self._free:
+                if len(self._waiting) >= MAXIMUM_WAITING:
+                    return False
                 self._waiting.append(work)
-                return
+                return True
             self._free -= 1
         run_in_worker(lambda: self._work_off(work))
+        return True
 
     def _work_off(self, work: Work | None) -> None:
         while work is not None:
