@@ -47,11 +47,15 @@ class Attachments:
         for what is neither descriptor nor logger.
         """
         self._named: dict[str, int] = {}
+        if named is not None and not isinstance(named, Mapping):
+            raise TypeError(f"named_fds maps names to open files, it is no {type(named).__name__}")
         for name, descriptor in (named or {}).items():
             try:
                 check_name(name)
             except ValueError as error:
                 raise PolicyError(f"named_fds: {error}") from None
+            if isinstance(descriptor, bool) or not (isinstance(descriptor, int) or hasattr(descriptor, "fileno")):
+                raise TypeError(f"named_fds: {name} is an open file or its descriptor, no {type(descriptor).__name__}")
             self._named[name] = descriptor if isinstance(descriptor, int) else descriptor.fileno()
             if self._named[name] == SOCKETPAIR and not keeps_ends:
                 raise PolicyError(f"named_fds: {name}: run() has nobody to keep the other end of a socket; use start()")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import os
 import threading
 import time
@@ -25,7 +24,7 @@ from stockade.kernel.architectures import X86_64, native
 from stockade.limits import SERVER_RLIMITS, Limits
 from stockade.monitor import tracer
 from stockade.monitor.decisions import Decisions
-from stockade.monitor.hooks import Hook
+from stockade.monitor.hooks import Hook, is_seconds
 from stockade.monitor.job import Job
 from stockade.monitor.notify import Notify
 from stockade.monitor.outcome import Outcome, SetupFailure, Status
@@ -114,8 +113,8 @@ class Executor:
             raise UnsupportedError("policy", f"this version does not enforce: {'; '.join(unsupported)}")
         if native() is not X86_64:
             raise UnsupportedError("monitor", f"the {monitor} monitor of this version does not know {native().name}")
-        if not 0 < hook_timeout < math.inf:
-            raise PolicyError(f"hook_timeout must be more than 0 seconds and finite, not {hook_timeout!r}")
+        if not is_seconds(hook_timeout):
+            raise PolicyError(f"hook_timeout is a number of seconds, more than 0 and finite, not {hook_timeout!r}")
         self.policy, self.mode, self.monitor, self.hook_timeout = policy, mode, monitor, hook_timeout
         self._notify, self._recorder_size, self._trace_summary = notify, flight_recorder, trace_summary
         self.limits = Limits.from_policy(message.limits).tightened_by(limits or Limits())
@@ -266,6 +265,8 @@ class Executor:
         from stockade.fork_server import ForkServer, server_request
 
         check_client(AT_CLIENT, self.monitor)
+        if start_timeout is not None and not is_seconds(start_timeout):
+            raise PolicyError(f"start_timeout is a number of seconds, more than 0 and finite, not {start_timeout!r}")
         used, _, _ = self._current_plan()
         check_sources(used)
         launch = make_launch(self.policy, self._program, self.limits, SERVER_RLIMITS, args, env, cwd, executable)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stockade import PIPE, SOCKETPAIR, Executor, Limits, PolicyError, SetupError, Status
+from stockade import PIPE, SOCKETPAIR, Executor, Limits, Policy, PolicyError, SetupError, Status
 from stockade._proto import report_pb2
 from stockade.comms.values import Comms, CommsClosedError, CommsError, CommsStatus, CommsTimeoutError
 from support.compiler import CCompiler
@@ -289,3 +289,9 @@ def test_comms_are_what_the_annotation_says(show: Path) -> None:
     with Executor(everything_builder(show).build()).start([show], comms=True) as process:
         assert isinstance(process.comms, Comms)
         assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("named", [["a"], 5, {"a": "x"}, {"a": None}, {"a": True}, {"a": 1.5}])
+def test_what_is_no_descriptor_is_said_to_be_none(named: Any) -> None:
+    with pytest.raises(TypeError, match="named_fds"):
+        Executor(Policy.profile("minimal")).run(["true"], named_fds=named)

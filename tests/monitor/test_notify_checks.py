@@ -10,6 +10,7 @@ import pytest
 from stockade import (
     Executor,
     Notify,
+    Policy,
     PolicyError,
     ProcessEvent,
     SignalEvent,
@@ -142,7 +143,24 @@ def test_hooks_are_a_mapping(getppid: Path) -> None:
 
 @pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
 def test_timeouts_of_slow_hooks(timeout: float) -> None:
-    with pytest.raises(ValueError, match="more than 0 seconds"):
+    with pytest.raises(ValueError, match="more than 0 and finite"):
         hook(slow=True, timeout=timeout)
     with pytest.raises(ValueError, match="only a slow hook"):
         hook(timeout=1)
+
+
+@pytest.mark.parametrize("seconds", ["5s", None, True, 0, -1, float("nan"), float("inf")])
+def test_times_that_are_none(seconds: Any) -> None:
+    policy = Policy.from_text("schema_version: 1")
+    with pytest.raises(PolicyError, match="hook_timeout is a number of seconds"):
+        Executor(policy, hook_timeout=seconds)
+    if seconds is not None:
+        with pytest.raises(ValueError, match="a timeout is a number of seconds"):
+            hook(slow=True, timeout=seconds)
+        with pytest.raises(PolicyError, match="start_timeout is a number of seconds"):
+            Executor(policy).start_fork_server(["python3"], start_timeout=seconds)
+
+
+def test_hook_needs_its_parentheses() -> None:
+    with pytest.raises(TypeError, match=r"write @hook\(\.\.\.\)"):
+        hook(lambda call: Verdict.ALLOW)  # type: ignore[arg-type]

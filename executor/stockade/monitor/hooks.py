@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Never, TypeVar
 
 from stockade.monitor.syscall_event import Syscall
 
@@ -97,8 +97,17 @@ class Declaration:
 _NOTHING = Declaration()
 
 
+def is_seconds(value: object) -> bool:
+    """Whether `value` is a time that a callback may take: a number of seconds, more than 0 and finite."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+
 def hook(
-    *, slow: bool = False, inspects: bool = False, opens: bool = False, timeout: float | None = None
+    *without_parentheses: Never,
+    slow: bool = False,
+    inspects: bool = False,
+    opens: bool = False,
+    timeout: float | None = None,
 ) -> Callable[[_AnyCallable], _AnyCallable]:
     """Declare what a hook may do; a decorator for functions and methods.
 
@@ -110,10 +119,12 @@ def hook(
 
     ValueError for a `timeout` that is not more than 0 and finite, or that is given for a hook that is not slow.
     """
+    if without_parentheses:
+        raise TypeError("write @hook(...) with what it declares; a hook that declares nothing needs no decorator")
     if timeout is not None and not slow:
         raise ValueError("only a slow hook has a timeout of its own; the executor's hook_timeout holds for the others")
-    if timeout is not None and not 0 < timeout < math.inf:
-        raise ValueError(f"a timeout is more than 0 seconds and finite, not {timeout!r}")
+    if timeout is not None and not is_seconds(timeout):
+        raise ValueError(f"a timeout is a number of seconds, more than 0 and finite, not {timeout!r}")
 
     def declare(function: _AnyCallable) -> _AnyCallable:
         setattr(function, _DECLARATION, Declaration(slow, inspects, opens, timeout))
