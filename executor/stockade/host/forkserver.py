@@ -71,7 +71,7 @@ class ForkserverClient:
         return self._identity == caller() and self._process.poll() is None
 
     def close(self) -> None:
-        """Let it leave, and reap it.
+        """Let it leave, and reap it: now, or by a thread when that takes longer.
 
         It stays as long as a task of a run does, and one that is stopped stays until the thread that follows it takes
         note, or ends: when that thread is stuck (a hook that never returns), they all end with this process.
@@ -80,7 +80,10 @@ class ForkserverClient:
         try:
             self._process.wait(LONGEST_LEAVE)
         except subprocess.TimeoutExpired:
-            self._process.returncode = 0
+            try:
+                threading.Thread(target=self._process.wait, name="stockade-reaper", daemon=True).start()
+            except RuntimeError:  # the interpreter ends, and no thread can begin any more
+                self._process.returncode = 0
 
     def forget(self) -> None:
         """In a forked copy of the user's process: close the connection; the process belongs to the parent."""
