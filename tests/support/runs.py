@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import subprocess
@@ -13,6 +14,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from stockade import Executor, PolicyBuilder
 from stockade.host import forkserver, spares
+from stockade.monitor.supervision import Supervision
 from support.compiler import CCompiler
 
 # raw(number, six arguments) makes exactly that system call and gives back what the kernel put into rax. raw_after is
@@ -95,8 +97,15 @@ def python_environment() -> dict[str, str]:
 
 
 def open_descriptors() -> list[str]:
-    """Return the descriptors of this process, but for those of boxes that wait for the next run."""
+    """Return the descriptors of this process, but for those of boxes that wait for the next run.
+
+    What is left of runs after their verdict is cleaned up without anybody waiting for it, but here.
+    """
     spares.drop_all()
+    for each in gc.get_objects():
+        if isinstance(each, Supervision) and each.outcome is not None and not each.is_abandoned():
+            each.wait(60, for_end=True)
+            each.announce()  # takes the lock, with which the last descriptors are closed
     return sorted(os.listdir("/proc/self/fd"))
 
 

@@ -155,9 +155,12 @@ class Supervision:
                 self._send(pidfd, SIGKILL)
 
     def terminate(self) -> None:
-        """Ask the program itself to end, by SIGTERM. When it does end by that, the outcome will say so."""
+        """Ask the program itself to end, by SIGTERM. When it does end by that, the outcome will say so.
+
+        Nothing happens to a run that is being killed: the first reason stands.
+        """
         with self._lock:
-            if self.outcome is None and self._sandboxee >= 0:
+            if self.outcome is None and self.kill_reason is None and self._sandboxee >= 0:
                 self.is_terminating = True
                 self._send(self._sandboxee, SIGTERM)
 
